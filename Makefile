@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# Entry points only: every command a person types is a target here, with one
+# line of help behind ##.
+
+BUILD   := $(CURDIR)/build
+PREFIX  := /usr/local
+DESTDIR :=
+SEEDS   := 1000
+K       :=
+LONG    :=
+
+# The kernel to build for: KDIR=, else the running one, else the newest installed.
+KDIR ?= $(shell scripts/kernel-dir)
+KVER  = $(shell cat $(KDIR)/include/config/kernel.release)
+# The emulated machines run Debian's current kernel whatever this machine runs.
+GUEST = KDIR=$$(scripts/kernel-dir guest)
+
+FARM    := $(BUILD)/module
+SBINDIR := $(PREFIX)/sbin
+MANDIR  := $(PREFIX)/share/man
+UDEVDIR := $(PREFIX)/lib/udev/rules.d
+UNITDIR := $(PREFIX)/lib/systemd/system
+
+# What `make install` puts where, as source:destination.
+INSTALLED = $(BUILD)/dm-freezecopy.ko:/lib/modules/$(KVER)/updates/dm-freezecopy.ko \
+	$(BUILD)/freezectl:$(SBINDIR)/freezectl \
+	$(foreach rule,$(wildcard tools/*/*.rules),$(rule):$(UDEVDIR)/$(notdir $(rule))) \
+	$(foreach unit,$(wildcard tools/*/*.service),$(unit):$(UNITDIR)/$(notdir $(unit))) \
+	$(foreach page,$(wildcard Documentation/*.[58]), \
+		$(page):$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
+
+SHELL     := /bin/bash
+MAKEFLAGS += --no-print-directory
+ifeq ($(filter -j%,$(MAKEFLAGS)),)
+MAKEFLAGS += -j$(shell nproc)
+endif
+.NOTPARALLEL:
+.DEFAULT_GOAL := all
+.PHONY: all module tools setup install uninstall demo check check-long style unit sim \
+	sim-mutants cases clean help
+
+all: module tools ## build the module and the tools into build/ (KDIR= names the kernel)
+
+module: setup ## build build/dm-freezecopy.ko (KDIR= names the kernel)
+	@scripts/mirror-module $(FARM)
+	flock $(FARM).lock $(MAKE) -C $(KDIR) M=$(FARM) modules
+	@objcopy --strip-debug $(FARM)/dm-freezecopy.ko $(BUILD)/dm-freezecopy.ko
+
+tools: setup ## build build/freezectl
+	$(MAKE) -C tools/freezectl BUILD=$(BUILD)
+
+setup: ## install the Debian packages that are missing for a build
+	@scripts/setup build
+
+install: all ## install module, freezectl, man pages, udev rule, unit (DESTDIR= PREFIX= KDIR=)
+	@for pair in $(INSTALLED); do \
+		mode=644; [[ $$pair == */freezectl:* ]] && mode=755; \
+		echo "  INSTALL $(DESTDIR)$${pair#*:}"; \
+		install -D -m $$mode "$${pair%%:*}" "$(DESTDIR)$${pair#*:}" || exit; \
+	done
+	$(if $(DESTDIR),,@scripts/tell-host $(KVER))
+
+uninstall: ## remove what install put there (same DESTDIR= PREFIX= KDIR=)
+	@for pair in $(INSTALLED); do \
+		echo "  REMOVE  $(DESTDIR)$${pair#*:}"; \
+		rm -f "$(DESTDIR)$${pair#*:}" || exit; \
+	done
+	$(if $(DESTDIR),,@scripts/tell-host $(KVER))
+
+demo: ## two machines: replicate, freeze, kill the primary, recover, prove it
+	@scripts/setup demo
+	@$(MAKE) all $(GUEST)
+	@/usr/bin/python3 tests/qemu/demo.py
+
+check: ## every test that fits 15 minutes; ends with "N passed, N failed"
+	@scripts/setup check
+	@scripts/run-suites check
+
+check-long: ## the tests that take longer, and those of check at full length
+	@scripts/setup check
+	@scripts/run-suites long
+
+style: ## checkpatch, sparse, W=1, kernel-doc, shellcheck, layering
+	@scripts/setup check
+	@scripts/check-style
+
+unit: setup ## unit tests of the core
+	@$(MAKE) -C tests/unit BUILD=$(BUILD) run
+
+sim: setup ## the simulator: SEEDS= schedules of two nodes that crash
+	@$(MAKE) -C tests/sim BUILD=$(BUILD) SEEDS=$(SEEDS) run
+
+sim-mutants: setup ## every rule removed, one at a time: the simulator must notice
+	@$(MAKE) -C tests/sim BUILD=$(BUILD) SEEDS=$(SEEDS) mutants
+
+cases: ## the cases on two emulated machines (K= selects by name, LONG=1: all)
+	@scripts/setup check
+	@$(MAKE) all $(GUEST)
+	@K='$(K)' LONG='$(LONG)' scripts/run-cases
+
+clean: ## remove everything that was built
+	rm -rf $(BUILD)
+
+help: ## show this list
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
