@@ -1,0 +1,114 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The slots of one difference volume: which block is in which slot, who uses
+ * it now, and which of that the durable index may say.
+ *
+ * DOC: life of a slot
+ *
+ *	FREE -> FILLING -> LIVE <-> MERGING -> RETIRING -> (ZOMBIE) -> FREE
+ *
+ * FILLING  allocated, its first content is being written.  Writes to the block
+ *	    wait, reads still go to DATA (R1).
+ * LIVE	    newest content of the block is here; rewritten in place.
+ * MERGING  in a batch that is being copied to DATA.  A write sends it back to
+ *	    LIVE, which takes it out of the batch.
+ * RETIRING the copy is done, the index forgets the slot.  Writes to the block
+ *	    wait (R12), reads go to DATA.
+ * ZOMBIE   forgotten, but reads on the slot have not ended.
+ *
+ * What the index on disk may say follows in commits (slots_sync_*).  A change
+ * of state made after a commit began (after its flush was issued) is not part
+ * of it: R3.  One bit a slot, its epoch, tells: a change carries the current
+ * epoch, a commit begins by toggling it and encodes the other epoch's changes.
+ */
+#ifndef FZC_SLOTS_H
+#define FZC_SLOTS_H
+
+#include "blockmap.h"
+#include "ondisk.h"
+
+#define FZC_NO_SLOT	U32_MAX
+
+enum fzc_slot_state {
+	FZC_SLOT_FREE, FZC_SLOT_FILLING, FZC_SLOT_LIVE, FZC_SLOT_MERGING,
+	FZC_SLOT_RETIRING, FZC_SLOT_ZOMBIE,
+};
+
+struct fzc_slots {
+	u32 nslots;
+	u32 used;		/* not FREE */
+	u32 hint;		/* where to look for a free slot */
+	u32 mask;		/* number of hash buckets - 1 */
+	u8 epoch;
+	u32 *block;		/* a slot's block */
+	u32 *chain;		/* next slot of the same bucket */
+	u32 *bucket;
+	u16 *reads;
+	u8 *writes;
+	u8 *flags;		/* state and the flags below */
+	u32 *crc;		/* only a secondary's */
+	struct fzc_map dirty;	/* index pages that differ from disk */
+	struct fzc_map todo;	/* pages that the running commit still has to write */
+	u8 *copy;		/* a page's valid copy on disk, 0 or 1 */
+};
+
+#define FZC_SLOT_STATE	0x07
+#define FZC_SLOT_EPOCH	0x08	/* of the last change */
+#define FZC_SLOT_NAMED	0x10	/* the durable index may name it */
+#define FZC_SLOT_ZERO	0x20	/* content is zeroes, nothing is stored */
+#define FZC_SLOT_PEND	0x40	/* changed since the index was last encoded */
+
+u64 fzc_slots_bytes(u32 nslots, bool with_crc);
+void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc);
+/* Forget everything. */
+void fzc_slots_reset(struct fzc_slots *s);
+
+/* The slot that holds @block, or FZC_NO_SLOT. */
+u32 fzc_slots_find(const struct fzc_slots *s, u64 block);
+static inline u32 fzc_slots_free(const struct fzc_slots *s)
+{
+	return s->nslots - s->used;
+}
+
+static inline u8 fzc_slot_state(const struct fzc_slots *s, u32 slot)
+{
+	return s->flags[slot] & FZC_SLOT_STATE;
+}
+
+/* A FILLING slot for @block, which has none; FZC_NO_SLOT when full. */
+u32 fzc_slots_alloc(struct fzc_slots *s, u64 block);
+/* FILLING or LIVE -> LIVE with new content, to be named by the next commit. */
+void fzc_slot_filled(struct fzc_slots *s, u32 slot);
+/* FILLING -> FREE: its first write failed, nothing on disk names it. */
+void fzc_slot_cancel(struct fzc_slots *s, u32 slot);
+void fzc_slot_set_state(struct fzc_slots *s, u32 slot, enum fzc_slot_state state);
+/* MERGING -> RETIRING: the next commit leaves it out. */
+void fzc_slot_retire(struct fzc_slots *s, u32 slot);
+/* RETIRING -> LIVE: the commit failed. */
+void fzc_slot_unretire(struct fzc_slots *s, u32 slot);
+/* RETIRING -> ZOMBIE or FREE: its retirement is durable. */
+void fzc_slot_release(struct fzc_slots *s, u32 slot);
+void fzc_slot_read_get(struct fzc_slots *s, u32 slot);
+void fzc_slot_read_put(struct fzc_slots *s, u32 slot);
+
+/*
+ * A commit of the index: begin (when the flush of the named slots is issued),
+ * then, after that flush, encode every page that next returns, and end.  When
+ * it failed, the same changes are tried again by the next commit.
+ */
+void fzc_slots_sync_begin(struct fzc_slots *s);
+void fzc_slots_sync_flushed(struct fzc_slots *s);
+bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page);
+void fzc_slots_encode(struct fzc_slots *s, u32 page, struct fzc_index_body *body);
+/* The page's write was reported: the copy that it went to counts now. */
+void fzc_slots_page_written(struct fzc_slots *s, u32 page, bool ok);
+static inline bool fzc_slots_dirty(const struct fzc_slots *s)
+{
+	return s->dirty.count || s->todo.count;
+}
+
+/* Replay: take over what one valid index page says.  False: it contradicts itself; @why says how. */
+bool fzc_slots_load(struct fzc_slots *s, u32 page, u8 copy, const struct fzc_index_body *body,
+		    u64 blocks, char *why, u32 why_len);
+
+#endif /* FZC_SLOTS_H */
