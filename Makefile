@@ -37,8 +37,8 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
-.PHONY: all module tools setup install uninstall demo check check-long style unit sim \
-	sim-mutants cases clean help
+.PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
+	sim-mutants freezectl-tests cases clean help
 
 all: module tools ## build the module and the tools into build/ (KDIR= names the kernel)
 
@@ -68,9 +68,13 @@ uninstall: ## remove what install put there (same DESTDIR= PREFIX= KDIR=)
 	done
 	$(if $(DESTDIR),,@scripts/tell-host $(KVER))
 
+machines: ## build what the emulated machines run, with their kernel's module
+	@$(MAKE) all $(GUEST)
+	@$(MAKE) -C tests/qemu BUILD=$(BUILD)
+
 demo: ## two machines: replicate, freeze, kill the primary, recover, prove it
 	@scripts/setup demo
-	@$(MAKE) all $(GUEST)
+	@$(MAKE) machines
 	@/usr/bin/python3 tests/qemu/demo.py
 
 check: ## every test that fits 15 minutes; ends with "N passed, N failed"
@@ -94,13 +98,16 @@ sim: setup ## the simulator: SEEDS= schedules of two nodes that crash
 sim-mutants: setup ## every rule removed, one at a time: the simulator must notice
 	@$(MAKE) -C tests/sim BUILD=$(BUILD) SEEDS=$(SEEDS) mutants
 
+freezectl-tests: tools ## tests of freezectl that need no module
+	@$(MAKE) -C tools/freezectl BUILD=$(BUILD) check
+
 cases: ## the cases on two emulated machines (K= selects by name, LONG=1: all)
 	@scripts/setup check
-	@$(MAKE) all $(GUEST)
+	@$(MAKE) machines
 	@K='$(K)' LONG='$(LONG)' scripts/run-cases
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
 
 help: ## show this list
-	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 14
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/\1\t\2/p' $(firstword $(MAKEFILE_LIST)) | expand -t 18
