@@ -4,15 +4,15 @@
 # line of help behind ##.
 
 BUILD   := $(CURDIR)/build
-PREFIX  := /usr/local
-DESTDIR :=
+PREFIX  ?= /usr/local
+DESTDIR ?=
 SEEDS   := 1000
 K       :=
 LONG    :=
 
 # The kernel to build for: KDIR=, else the running one, else the newest installed.
 KDIR ?= $(shell scripts/kernel-dir)
-KVER  = $(shell cat $(KDIR)/include/config/kernel.release)
+KVER  = $(shell sed -n 's/.*UTS_RELEASE "\(.*\)"/\1/p' $(KDIR)/include/generated/utsrelease.h)
 # The emulated machines run Debian's current kernel whatever this machine runs.
 GUEST = KDIR=$$(scripts/kernel-dir guest)
 
