@@ -85,6 +85,7 @@ enum fzc_act_kind {
 	FZC_ACT_SYNCED,	/* complete host flushes with a ticket <= @ticket, with @err; no done */
 	FZC_ACT_WAKE,	/* parked bios may try again; no done */
 	FZC_ACT_EVENT,	/* tell user space of @event; no done */
+	FZC_ACT_AGAIN,	/* there is more, but let others have the lock first; no done */
 	FZC_ACT_DROP,	/* drop the connection, reason in the core's @reason; no done */
 };
 

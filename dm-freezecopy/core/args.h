@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Table lines and messages: words in, checked values out. */
+#ifndef FZC_ARGS_H
+#define FZC_ARGS_H
+
+#include "types.h"
+
+#define FZC_DEFAULT_PORT	7744
+
+struct fzc_addr {
+	bool v6;
+	u8 ip[16];	/* network order; IPv4 uses the first 4 bytes */
+	u16 port;
+};
+
+struct fzc_table {
+	u8 role;			/* enum fzc_disk_role */
+	const char *dev[FZC_NR_DEVS];	/* as given, by enum fzc_dev_role */
+	u32 block_size;
+	struct fzc_addr addr;		/* peer or listen */
+	bool has_addr;
+	bool auth_none;
+	bool identical;
+	bool take_all;
+	bool has_pair;
+	struct fzc_id pair;
+};
+
+/*
+ * Parse the words after the target's name.  -EINVAL with a reason that names
+ * the word and what was expected.  @t->dev point into @argv.
+ */
+int fzc_table_parse(struct fzc_table *t, unsigned int argc, char **argv, char *why);
+int fzc_addr_parse(struct fzc_addr *a, const char *s, char *why);
+int fzc_addr_print(const struct fzc_addr *a, char *buf, u32 len);
+int fzc_uuid_parse(struct fzc_id *id, const char *s);
+void fzc_uuid_print(const struct fzc_id *id, char buf[37]);
+
+#endif /* FZC_ARGS_H */

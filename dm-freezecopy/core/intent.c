@@ -1,0 +1,502 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include "intent.h"
+
+enum region_state { CLOSED, WANTED, OPENING, OPEN, CLOSING, CLEARING };
+
+/* flags of a region */
+#define FRESH	0x01	/* opened for a parked write that has not come back yet */
+#define RESTED	0x02	/* not written since the last tick */
+
+static u64 align8(u64 n)
+{
+	return (n + 7) & ~7ULL;
+}
+
+u64 fzc_intent_bytes(const struct fzc_geometry *geo)
+{
+	return 2 * fzc_map_bytes(geo->blocks) + 4 * fzc_map_bytes(geo->map_pages) +
+	       2 * align8(geo->map_pages) + 2 * align8(geo->regions) + align8(2ULL * geo->regions);
+}
+
+void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry *geo,
+		     struct fzc_super *sb, u64 *seq)
+{
+	u8 *p = mem;
+	int i;
+
+	memset(in, 0, sizeof(*in));
+	in->geo = geo;
+	in->sb = sb;
+	in->seq = seq;
+	for (i = 0; i < 2; i++) {
+		fzc_map_init(&in->changed[i], p, geo->blocks);
+		p += fzc_map_bytes(geo->blocks);
+		fzc_map_init(&in->dirty[i], p, geo->map_pages);
+		p += fzc_map_bytes(geo->map_pages);
+		fzc_map_init(&in->todo[i], p, geo->map_pages);
+		p += fzc_map_bytes(geo->map_pages);
+		in->copy[i] = p;
+		p += align8(geo->map_pages);
+	}
+	in->state = p;
+	p += align8(geo->regions);
+	in->flags = p;
+	p += align8(geo->regions);
+	in->busy = (u16 *)p;
+}
+
+static u32 region(const struct fzc_intent *in, u64 block)
+{
+	return block >> in->geo->region_shift;
+}
+
+static bool closable(const struct fzc_intent *in, u32 r)
+{
+	return in->state[r] == OPEN && !in->busy[r] && !(in->flags[r] & FRESH);
+}
+
+static bool any_closable(const struct fzc_intent *in)
+{
+	u32 r;
+
+	for (r = 0; r < in->geo->regions; r++)
+		if (closable(in, r))
+			return true;
+	return false;
+}
+
+/* Ask for the closed ones of regions @r..@last to be opened. */
+static enum fzc_go want(struct fzc_intent *in, u32 r, u32 last, u32 closed)
+{
+	if (in->failed)
+		return FZC_GO_FAIL;
+	/*
+	 * The limit yields only to what I/O in flight needs at once: a write
+	 * wider than the limit must not wait for ever.
+	 */
+	if (in->open + closed > in->geo->max_open) {
+		if (in->ckpt != FZC_CKPT_IDLE)
+			return FZC_GO_PARK;	/* woken when it has closed some */
+		if (any_closable(in)) {
+			in->ckpt_wanted = true;
+			return FZC_GO_PARK;
+		}
+	}
+	for (; r <= last; r++)
+		if (in->state[r] == CLOSED) {
+			in->state[r] = WANTED;
+			in->open++;
+		}
+	in->regions_wanted = true;
+	return FZC_GO_PARK;
+}
+
+enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last)
+{
+	u32 from = region(in, first), to = region(in, last), r, closed = 0;
+	bool wait = false;
+
+	for (r = from; r <= to; r++) {
+		if (in->state[r] == CLOSED)
+			closed++;
+		else if (in->state[r] != OPEN && in->state[r] != CLOSING)
+			wait = true;
+		else if (in->busy[r] == 0xffff)
+			wait = true;
+	}
+	if (closed)
+		return want(in, from, to, closed);
+	if (wait)
+		return FZC_GO_PARK;
+	for (r = from; r <= to; r++) {
+		in->state[r] = OPEN;	/* R5: out of a closing */
+		in->flags[r] = 0;
+		in->busy[r]++;
+	}
+	return FZC_GO_DATA;
+}
+
+void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last)
+{
+	u32 r;
+
+	for (r = region(in, first); r <= region(in, last); r++)
+		if (in->busy[r]-- == 0xffff)
+			in->wake = true;
+}
+
+void fzc_intent_add(struct fzc_intent *in, u64 block)
+{
+	u8 cur = in->sb->cur;
+
+	if (fzc_map_set(&in->changed[cur], block))
+		fzc_map_set(&in->dirty[cur], (u32)block / (u32)FZC_MAP_BITS);
+}
+
+void fzc_intent_mark(struct fzc_intent *in, u64 block)
+{
+	WARN_ON_ONCE(!in->busy[region(in, block)]);
+	fzc_intent_add(in, block);
+}
+
+void fzc_intent_unmark(struct fzc_intent *in, u64 block)
+{
+	u8 cur = in->sb->cur;
+
+	if (fzc_map_clear(&in->changed[cur], block))
+		fzc_map_set(&in->dirty[cur], (u32)block / (u32)FZC_MAP_BITS);
+}
+
+void fzc_intent_fill(struct fzc_intent *in)
+{
+	fzc_map_fill(&in->changed[in->sb->cur]);
+	fzc_map_fill(&in->dirty[in->sb->cur]);
+	in->sb->flags |= FZC_SB_CHANGED_ALL;
+}
+
+bool fzc_intent_can_cut(const struct fzc_intent *in)
+{
+	u8 other = !in->sb->cur;
+
+	return !in->folding && !in->fold_ckpt && !in->wiping && !in->changed[other].count &&
+	       !in->writing[other] && !(in->sb->flags & (FZC_SB_FOLDING | FZC_SB_CHANGED_ALL));
+}
+
+void fzc_intent_cut(struct fzc_intent *in)
+{
+	struct fzc_super *sb = in->sb;
+
+	sb->cur = !sb->cur;
+	sb->gen[sb->cur] = ++sb->next_gen;
+}
+
+void fzc_intent_forget(struct fzc_intent *in)
+{
+	u8 other = !in->sb->cur;
+
+	in->sb->gen[other] = 0;
+	fzc_map_zero(&in->dirty[other]);
+	fzc_map_zero(&in->todo[other]);
+	in->wiping = true;
+}
+
+void fzc_intent_fold(struct fzc_intent *in)
+{
+	in->sb->flags |= FZC_SB_FOLDING;
+	in->folding = true;
+}
+
+/* A bounded part of wiping or folding; true when some remains. */
+static bool chores(struct fzc_intent *in)
+{
+	u8 cur = in->sb->cur;
+	u64 b;
+
+	if (in->wiping && fzc_map_move(&in->changed[!cur], NULL, 256)) {
+		in->wiping = false;
+		in->wake = true;
+	}
+	if (!in->folding)
+		return in->wiping;
+	for (b = fzc_map_next(&in->changed[!cur], 0); b < in->geo->blocks;
+	     b = fzc_map_next(&in->changed[!cur], (b / FZC_MAP_BITS + 1) * FZC_MAP_BITS))
+		fzc_map_set(&in->dirty[cur], b / FZC_MAP_BITS);
+	if (fzc_map_move(&in->changed[!cur], &in->changed[cur], 256)) {
+		in->folding = false;
+		in->fold_ckpt = true;
+		in->ckpt_wanted = true;
+	}
+	return in->wiping || in->folding;
+}
+
+void fzc_intent_tick(struct fzc_intent *in)
+{
+	u32 r;
+
+	if (in->fold_ckpt)
+		in->ckpt_wanted = true;
+	for (r = 0; r < in->geo->regions; r++) {
+		if (in->state[r] != OPEN || in->busy[r])
+			continue;
+		if (in->flags[r] & RESTED)
+			in->ckpt_wanted = true;
+		in->flags[r] = RESTED;	/* and no longer FRESH */
+	}
+	/* the first copy notes its progress */
+	if (in->sb->flags & (FZC_SB_FIRST_COPY | FZC_SB_CHANGED_ALL) &&
+	    in->dirty[in->sb->cur].count)
+		in->ckpt_wanted = true;
+}
+
+void fzc_intent_close_all(struct fzc_intent *in)
+{
+	in->ckpt_all = true;
+	in->ckpt_wanted = true;
+}
+
+bool fzc_intent_clean(const struct fzc_intent *in)
+{
+	return !in->open && in->ckpt == FZC_CKPT_IDLE && !in->regions_writing &&
+	       !in->dirty[0].count && !in->dirty[1].count && !in->folding && !in->fold_ckpt &&
+	       !in->wiping;
+}
+
+static void pick_victims(struct fzc_intent *in)
+{
+	u32 n, left = in->ckpt_all ? U32_MAX : max_t(u32, in->open / 2, 1), r = in->victims;
+
+	for (n = 0; n < in->geo->regions && left; n++, r++) {
+		if (r >= in->geo->regions)
+			r = 0;
+		if (in->ckpt_all)
+			in->flags[r] &= ~FRESH;
+		if (closable(in, r)) {
+			in->state[r] = CLOSING;
+			left--;
+		}
+	}
+	in->victims = r;
+}
+
+static void ckpt_end(struct fzc_intent *in)
+{
+	in->ckpt = FZC_CKPT_IDLE;
+	in->wake = true;
+	if (in->ckpt_err)
+		return;
+	if (in->ckpt_full)
+		in->sb->flags &= ~FZC_SB_CHANGED_ALL;
+	if (in->ckpt_fold) {
+		in->fold_ckpt = false;
+		in->sb->flags &= ~FZC_SB_FOLDING;
+		in->sb->gen[!in->sb->cur] = 0;
+	}
+	if (in->ckpt_full || in->ckpt_fold)
+		in->sb_dirty = true;
+}
+
+/* Give up a checkpoint: nothing is closed. */
+static void ckpt_fail(struct fzc_intent *in)
+{
+	u32 r;
+
+	for (r = 0; r < in->geo->regions; r++)
+		if (in->state[r] == CLOSING)
+			in->state[r] = OPEN;
+	in->ckpt_err = true;
+	ckpt_end(in);
+	/* what was not written is still dirty; the next tick tries again */
+}
+
+void fzc_intent_synced(struct fzc_intent *in, int err)
+{
+	int a;
+
+	if (in->ckpt != FZC_CKPT_SYNC)
+		return;
+	if (err) {
+		ckpt_fail(in);
+		return;
+	}
+	in->ckpt = FZC_CKPT_PAGES;
+	for (a = 0; a < 2; a++)
+		if (in->sb->gen[a])
+			fzc_map_move(&in->dirty[a], &in->todo[a], U32_MAX);
+	in->ckpt_fold = in->fold_ckpt;
+	in->ckpt_full = in->sb->flags & FZC_SB_CHANGED_ALL &&
+			in->todo[in->sb->cur].count == in->geo->map_pages;
+}
+
+static void write_act(struct fzc_act *act, u8 job, u64 offset, bool fua)
+{
+	act->kind = FZC_ACT_WRITE;
+	act->dev = FZC_META;
+	act->job = job;
+	act->offset = offset;
+	act->fua = fua;
+}
+
+static bool next_page(struct fzc_intent *in, struct fzc_act *act, struct fzc_page *page)
+{
+	int a;
+
+	for (a = 0; a < 2; a++) {
+		u64 p = fzc_map_next(&in->todo[a], 0);
+
+		if (p == in->geo->map_pages)
+			continue;
+		fzc_map_clear(&in->todo[a], p);
+		fzc_map_export(&in->changed[a], p * FZC_BODY, page->body, FZC_BODY);
+		fzc_page_seal(page, FZC_PAGE_BITMAP, in->sb->format, ++*in->seq, in->sb->gen[a], p);
+		write_act(act, FZC_JOB_CKPT_PAGE,
+			  fzc_area_offset(in->geo, a, p, !in->copy[a][p]), false);
+		act->arg = p;
+		act->ticket = a;
+		in->writing[a]++;
+		return true;
+	}
+	return false;
+}
+
+static void encode_regions(struct fzc_intent *in, struct fzc_page *page)
+{
+	u32 r;
+
+	memset(page, 0, sizeof(*page));
+	for (r = 0; r < in->geo->regions; r++) {
+		if (in->state[r] == WANTED)
+			in->state[r] = OPENING;
+		if (in->state[r] == CLOSING && in->ckpt == FZC_CKPT_CLEAR)
+			in->state[r] = CLEARING;
+		if (in->state[r] != CLOSED && in->state[r] != CLEARING)
+			page->body[r / 8] |= 1 << (r % 8);
+	}
+	fzc_page_seal(page, FZC_PAGE_REGIONS, in->sb->format, ++*in->seq, 0, 0);
+}
+
+static void regions_done(struct fzc_intent *in, int err)
+{
+	u32 r;
+
+	in->regions_writing = false;
+	in->wake = true;
+	if (err)
+		in->failed = true;
+	else
+		in->region_copy ^= 1;
+	for (r = 0; r < in->geo->regions; r++) {
+		if (in->state[r] == OPENING && !err) {
+			in->state[r] = OPEN;
+			in->flags[r] = FRESH;
+		} else if (in->state[r] == OPENING || (in->state[r] == CLEARING && !err)) {
+			in->state[r] = CLOSED;
+			in->open--;
+		} else if (in->state[r] == CLEARING) {
+			in->state[r] = OPEN;
+		}
+	}
+	if (in->ckpt == FZC_CKPT_CLEAR && !in->regions_wanted) {
+		in->ckpt_err = err;
+		ckpt_end(in);
+	}
+}
+
+static void ckpt_step(struct fzc_intent *in)
+{
+	if (in->ckpt == FZC_CKPT_IDLE && in->ckpt_wanted) {
+		in->ckpt_wanted = false;
+		in->ckpt_err = false;
+		in->ckpt_full = false;
+		pick_victims(in);
+		in->ckpt_all = false;
+		in->ckpt = FZC_CKPT_SYNC;
+		in->sync_wanted = true;
+	}
+	if (in->ckpt == FZC_CKPT_PAGES && !in->todo[0].count && !in->todo[1].count &&
+	    !in->writing[0] && !in->writing[1]) {
+		if (in->ckpt_err)
+			ckpt_fail(in);
+		else
+			in->ckpt = FZC_CKPT_FLUSH;
+	}
+}
+
+bool fzc_intent_next(struct fzc_intent *in, struct fzc_act *act, struct fzc_page *page)
+{
+	if (chores(in)) {
+		act->kind = FZC_ACT_AGAIN;
+		return true;
+	}
+	ckpt_step(in);
+	if (in->regions_wanted && !in->regions_writing) {
+		in->regions_wanted = false;
+		in->regions_writing = true;
+		encode_regions(in, page);
+		write_act(act, FZC_JOB_REGIONS, FZC_OFF_REGIONS + FZC_PAGE * !in->region_copy,
+			  true);
+		return true;
+	}
+	if (in->ckpt == FZC_CKPT_PAGES && !in->hold)
+		return next_page(in, act, page);
+	if (in->ckpt == FZC_CKPT_FLUSH && !in->flushing) {
+		in->flushing = true;
+		act->kind = FZC_ACT_FLUSH;
+		act->dev = FZC_META;
+		act->job = FZC_JOB_CKPT_FLUSH;
+		return true;
+	}
+	return false;
+}
+
+void fzc_intent_done(struct fzc_intent *in, const struct fzc_act *act, int err)
+{
+	switch (act->job) {
+	case FZC_JOB_REGIONS:
+		regions_done(in, err);
+		break;
+	case FZC_JOB_CKPT_PAGE:
+		in->writing[act->ticket]--;
+		if (err) {
+			in->ckpt_err = true;
+			if (in->sb->gen[act->ticket])
+				fzc_map_set(&in->dirty[act->ticket], act->arg);
+		} else {
+			in->copy[act->ticket][act->arg] ^= 1;
+		}
+		break;
+	case FZC_JOB_CKPT_FLUSH:
+		in->flushing = false;
+		if (err) {
+			ckpt_fail(in);
+			break;
+		}
+		in->ckpt = FZC_CKPT_CLEAR;
+		in->regions_wanted = true;
+		break;
+	}
+}
+
+bool fzc_intent_load_regions(struct fzc_intent *in, const struct fzc_page *a,
+			     const struct fzc_page *b)
+{
+	int pick = fzc_page_pick(a, b, FZC_PAGE_REGIONS, in->sb->format, 0, 0);
+	const struct fzc_page *page = pick ? b : a;
+	u32 r;
+
+	if (pick < 0)
+		return false;
+	in->region_copy = pick;
+	*in->seq = max(*in->seq, le64_to_cpu(page->head.seq));
+	for (r = 0; r < in->geo->regions; r++)
+		if (page->body[r / 8] >> (r % 8) & 1) {
+			in->state[r] = OPEN;
+			in->open++;
+		}
+	return true;
+}
+
+void fzc_intent_load_page(struct fzc_intent *in, u8 area, u32 page, const struct fzc_page *a,
+			  const struct fzc_page *b)
+{
+	int pick = fzc_page_pick(a, b, FZC_PAGE_BITMAP, in->sb->format, in->sb->gen[area], page);
+	const struct fzc_page *p = pick ? b : a;
+
+	if (!in->sb->gen[area] || pick < 0)
+		return;
+	in->copy[area][page] = pick;
+	*in->seq = max(*in->seq, le64_to_cpu(p->head.seq));
+	fzc_map_import(&in->changed[area], (u64)page * FZC_BODY, p->body, FZC_BODY);
+}
+
+void fzc_intent_replay(struct fzc_intent *in)
+{
+	u64 b;
+	u32 r;
+
+	for (r = 0; r < in->geo->regions; r++) {
+		u64 end = min_t(u64, ((u64)r + 1) << in->geo->region_shift, in->geo->blocks);
+
+		for (b = (u64)r << in->geo->region_shift; in->state[r] == OPEN && b < end; b++)
+			fzc_intent_add(in, b);
+	}
+}

@@ -1,0 +1,206 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The secondary's core: every decision of that side.
+ *
+ * As with the primary's core, the shell serialises all calls with one lock and
+ * puts what fzc_s_next() gives out on the wire in that order.
+ */
+#ifndef FZC_SCORE_H
+#define FZC_SCORE_H
+
+#include "intent.h"
+#include "pcore.h"
+#include "slots.h"
+
+#define FZC_MAX_RX	64
+
+/* A DATA frame whose blocks are being written. */
+struct fzc_rx {
+	u64 frame;
+	u64 first;
+	u32 n;
+	u8 stage;	/* 0 or 1 */
+	bool busy;
+	bool written;
+	bool direct;	/* straight to the volume */
+	bool zero;
+	bool full;	/* could not be staged */
+	bool stale;	/* its connection is gone */
+};
+
+enum fzc_s_link {
+	FZC_SLINK_DOWN, FZC_SLINK_HELLO, FZC_SLINK_SESSION, FZC_SLINK_STORING, FZC_SLINK_UP,
+};
+
+/* Where a block is read from. */
+enum fzc_s_place { FZC_S_DATA, FZC_S_SLOT, FZC_S_ZERO, FZC_S_BAD };
+
+struct fzc_score {
+	struct fzc_geometry geo;
+	struct fzc_super sb;
+	struct fzc_opts opts;
+	u64 seq;
+	char reason[FZC_REASON_LEN];
+
+	struct fzc_intent in;	/* counts once recovered */
+	struct fzc_slots stage[2];
+	struct fzc_map staged[2];
+	u64 damaged[FZC_MAX_DAMAGED];
+	u32 ndamaged;
+
+	u64 sb_want;
+	u64 sb_writing;
+	u64 sb_done;
+	bool sb_busy;
+	bool sb_retry;
+	u8 sb_copy;
+	u8 progress_copy;
+	u8 damaged_copy;
+
+	/* session */
+	u8 link;
+	bool send_hello;
+	bool send_session_ok;
+	bool drop;
+	bool refuse;		/* REFUSE with the reason, then drop */
+	struct fzc_session session;
+	u64 session_at;
+	u64 frames;		/* taken on this connection */
+	u64 durable;		/* of them, durable and said so */
+	u64 batch;		/* ...will be, when the running sync ends */
+	struct fzc_rx rx[FZC_MAX_RX];
+	u32 nrx;
+	bool hold;		/* the receiver has to wait before it takes another frame */
+	u64 full_frame;		/* FULL is to be sent */
+	u32 need_cursor;	/* NEED is to be sent from this damaged block on */
+	bool session_checked;
+
+	/* sync: what was received becomes durable */
+	u8 sync_step;
+	u8 sync_flushes;
+	u8 sync_pages;
+	u8 sync_stage;
+	int sync_err;
+	bool sync_for_commit;
+	bool said_durable;	/* DURABLE is to be sent */
+	bool sync_now;
+
+	/* freeze */
+	struct fzc_img commit;	/* ALL_SENT was accepted, number 0: none */
+	u64 commit_frames;
+	u64 commit_at;		/* superblock write that is the commit */
+	bool say_committed;
+	bool say_merged;
+	u64 freeze_at;
+
+	/* merge, or fold of one stage into the other */
+	struct fzc_copy copy;
+	u8 merge_step;
+	u64 merge_cursor;
+	u64 merge_total;
+	u64 merge_left;
+	u64 merged_at;		/* superblock write that ends it */
+	bool merge_pause;
+	bool damaged_dirty;
+	u8 fold_step;
+	u64 fold_cursor;
+	u64 fold_at;
+	u32 fold_slot[FZC_COPY_BATCH];
+	bool fold_flushing;
+
+	/* reads */
+	u32 reads[2];		/* by the parity of the commits before them */
+	u8 parity;
+	u32 stage_reads[2];	/* reads of slots, by stage */
+
+	/* recovery */
+	u64 recover_at;
+	u32 writes;
+	u64 ckpt_pending;
+	bool ckpt_flushing;
+
+	u8 load_step;
+	u32 load_page;
+	bool fresh;
+	u8 format_step;
+	u8 format_busy;
+	u8 stop_step;
+	bool stop_failed;
+	u64 stop_at;
+
+	bool wake;
+	u32 events;
+	bool meta_failed;
+	bool data_failed;
+	bool stage_failed;
+};
+
+u64 fzc_s_bytes(const struct fzc_geometry *geo);
+void fzc_s_init(struct fzc_score *s, void *mem, const struct fzc_geometry *geo,
+		const struct fzc_opts *opts);
+bool fzc_s_load_next(struct fzc_score *s, struct fzc_load *load);
+int fzc_s_load_give(struct fzc_score *s, const struct fzc_load *load, const struct fzc_page *a,
+		    const struct fzc_page *b);
+int fzc_s_start(struct fzc_score *s);
+bool fzc_s_started(const struct fzc_score *s);
+/* The link is down and fzc_s_idle(). */
+void fzc_s_stop(struct fzc_score *s, const u8 data_hash[32]);
+bool fzc_s_stopped(const struct fzc_score *s);
+
+/*
+ * A connection was accepted.  R15: only when fzc_s_idle(), that is when all
+ * that came over the previous one is done or dropped.
+ */
+bool fzc_s_idle(const struct fzc_score *s);
+void fzc_s_connected(struct fzc_score *s);
+void fzc_s_disconnected(struct fzc_score *s);
+/* A control frame.  Error: drop the connection, the reason says why. */
+int fzc_s_rx(struct fzc_score *s, const struct fzc_msg *msg);
+/* May the next frame of the connection be looked at now? */
+bool fzc_s_can_rx(const struct fzc_score *s);
+/*
+ * The header of a DATA frame came.  NULL: drop the connection.  rx->full: read
+ * the payload and throw it away, then call done.  Otherwise the payload goes
+ * where place says, block by block.
+ */
+struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 image, u64 first, u32 n, bool direct,
+			  bool zero);
+/* Device and slot of one of its blocks; DATA: in place. */
+u8 fzc_s_data_place(struct fzc_score *s, const struct fzc_rx *rx, u64 block, u32 *slot);
+/* Written.  @crc: one a block (NULL for zeroes). */
+void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int err);
+
+/* Host reads: token for read_end.  FAIL: no image yet. */
+enum fzc_go fzc_s_read_begin(struct fzc_score *s, u64 first, u64 last, u8 *token);
+enum fzc_s_place fzc_s_read_place(struct fzc_score *s, u64 block, u8 *dev, u32 *slot);
+void fzc_s_read_end(struct fzc_score *s, u8 token);
+
+/* Host writes, once recovered and merged. */
+bool fzc_s_writable(const struct fzc_score *s);
+enum fzc_go fzc_s_write_begin(struct fzc_score *s, u64 first, u64 last);
+void fzc_s_write_end(struct fzc_score *s, u64 first, u64 last);
+
+/*
+ * Figure 9.  The link is down and fzc_s_idle().  0: fzc_s_recovered() follows
+ * when it is durable; -ENODATA, -EALREADY with a reason.
+ */
+int fzc_s_recover(struct fzc_score *s);
+bool fzc_s_recovered(const struct fzc_score *s);
+
+void fzc_s_tick(struct fzc_score *s);
+bool fzc_s_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page);
+void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err);
+
+static inline u8 fzc_stage_dev(u8 stage)
+{
+	return stage ? FZC_DIFF_B : FZC_DIFF;
+}
+
+static inline bool fzc_s_merging(const struct fzc_score *s)
+{
+	return s->sb.flags & FZC_SB_MERGING;
+}
+
+#define fzc_s_say(s, fmt, ...) scnprintf((s)->reason, FZC_REASON_LEN, fmt, ##__VA_ARGS__)
+
+#endif /* FZC_SCORE_H */
