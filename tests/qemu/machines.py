@@ -1,0 +1,471 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Two emulated Debian machines and what a test does to them.
+
+Machine is one QEMU process: start, run commands, kill, restart with the same disks.  Commands
+travel over a virtio-serial port to guest/agent.c.  The disks are sparse raw files in BUILD/vm,
+which may be read from here while the guest is down or has flushed.  Everything has a time limit;
+an exception of this module carries the tail of the machine's console.
+"""
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+TOP = Path(__file__).resolve().parents[2]
+BUILD = Path(os.environ.get("BUILD", TOP / "build"))
+GUEST = BUILD / "guest"
+VM = BUILD / "vm"
+
+MIB = 1 << 20
+READY_TIMEOUT = 120
+# What must never stand in a console.
+TROUBLE = re.compile(
+    r"Kernel panic|Oops|BUG:|WARNING:|general protection|INFO: task .* blocked for|"
+    r"self-detected stall|detected stalls|soft lockup|refcount_t:|unreferenced object|"
+    r"possible circular locking|INFO: possible|suspicious RCU|double fault|fz-agent:|fz-init:")
+
+KERNEL_WORDS = ("console=ttyS0 loglevel=6 net.ifnames=0 edd=off panic=-1 oops=panic nowatchdog "
+                "rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.hung_task_timeout_secs=60 "
+                "sysctl.kernel.hung_task_warnings=-1")
+
+
+class MachineError(Exception):
+    """Something went wrong with a machine; the text ends with its console."""
+
+
+class CommandError(MachineError):
+    """A command in a guest failed, or took longer than it may."""
+
+
+def tail(path, lines=40):
+    try:
+        text = Path(path).read_text(errors="replace").splitlines()
+    except OSError as e:
+        return f"({e})"
+    return "\n".join(text[-lines:])
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def log_record(kind, **fields):
+    """One record of guest/stamp.h."""
+    order = ("type", "kind", "writer", "volume", "seq", "sector", "sectors", "error", "time_ns", "arg")
+    values = {**dict.fromkeys(order, 0), "type": kind, **fields}
+    raw = struct.pack("<IHHIIQQIiQQI", 0x31474c46, *(values[k] for k in order), 0)
+    return raw + struct.pack("<I", crc32c(raw))
+
+
+class Result:
+    def __init__(self, machine, argv, rc, out, err, timed_out):
+        self.machine, self.argv, self.rc, self.timed_out = machine, argv, rc, timed_out
+        self.out, self.err = out.decode(errors="replace"), err.decode(errors="replace")
+        self.raw = out
+
+    @property
+    def ok(self):
+        return self.rc == 0
+
+    def __str__(self):
+        what = "timed out" if self.timed_out else f"ended with {self.rc}"
+        return f"{self.machine.name}: {' '.join(self.argv)}: {what}\n{self.out}{self.err}"
+
+
+class Job:
+    """A command that runs in a guest."""
+
+    def __init__(self, machine, argv):
+        self.machine, self.argv = machine, argv
+        self.out, self.err = bytearray(), bytearray()
+        self.rc, self.timed_out, self.lost = None, False, False
+        self.ended = threading.Event()
+
+    def wait(self, timeout=60, check=True):
+        if not self.ended.wait(timeout):
+            self.machine.show_blocked_tasks()
+            raise CommandError(self.machine.report(f"'{' '.join(self.argv)}' still runs after {timeout} s"))
+        if self.lost:
+            raise MachineError(self.machine.report(f"the machine went away during '{' '.join(self.argv)}'"))
+        result = Result(self.machine, self.argv, self.rc, bytes(self.out), bytes(self.err), self.timed_out)
+        if check and not result.ok:
+            raise CommandError(self.machine.report(str(result)))
+        return result
+
+    @property
+    def running(self):
+        return not self.ended.is_set()
+
+
+class Agent:
+    """Host end of the control channel, see guest/agent.c."""
+
+    MAGIC, RUN, KILL, HELLO, OUT, ERR, EXIT = 0x315a4641, 1, 2, 10, 11, 12, 13
+
+    def __init__(self, path):
+        self.sock = connect_unix(path)
+        self.lock = threading.Lock()
+        self.jobs, self.next_id = {}, 1
+        self.ready, self.kernel = threading.Event(), None
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def start(self, job, timeout, stdin):
+        body = struct.pack("<II", int(timeout * 1000), len(job.argv))
+        body += b"".join(a.encode() + b"\0" for a in job.argv) + stdin
+        with self.lock:
+            if self.jobs is None:
+                raise MachineError(job.machine.report("the machine is gone"))
+            self.jobs[self.next_id] = job
+            self.sock.sendall(struct.pack("<IIII", self.MAGIC, self.next_id, self.RUN, len(body)) + body)
+            self.next_id += 1
+
+    def _receive(self, size):
+        data = bytearray()
+        while len(data) < size:
+            part = self.sock.recv(min(size - len(data), 1 << 20))
+            if not part:
+                raise EOFError
+            data += part
+        return bytes(data)
+
+    def _read(self):
+        try:
+            while True:
+                magic, number, kind, size = struct.unpack("<IIII", self._receive(16))
+                if magic != self.MAGIC:
+                    raise EOFError
+                self._frame(number, kind, self._receive(size))
+        except (OSError, EOFError):
+            with self.lock:
+                lost, self.jobs = self.jobs, None
+            for job in lost.values():
+                job.lost = True
+                job.ended.set()
+
+    def _frame(self, number, kind, data):
+        if kind == self.HELLO:
+            self.kernel = data.decode()
+            self.ready.set()
+            return
+        job = self.jobs.get(number)
+        if job is None:
+            return
+        if kind == self.OUT:
+            job.out += data
+        elif kind == self.ERR:
+            job.err += data
+        elif kind == self.EXIT:
+            job.rc, job.timed_out = struct.unpack("<iI", data)
+            with self.lock:
+                del self.jobs[number]
+            job.ended.set()
+
+
+def connect_unix(path, timeout=10):
+    end = time.monotonic() + timeout
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        try:
+            sock.connect(str(path))
+            return sock
+        except OSError:
+            sock.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.02)
+
+
+class Qmp:
+    """QEMU's monitor."""
+
+    def __init__(self, path):
+        self.sock = connect_unix(path)
+        self.sock.settimeout(20)
+        self.file = self.sock.makefile("rw")
+        self.file.readline()
+        self("qmp_capabilities")
+
+    def __call__(self, command, **arguments):
+        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
+        self.file.flush()
+        while True:
+            answer = json.loads(self.file.readline() or '{"error": "monitor closed"}')
+            if "error" in answer:
+                raise MachineError(f"monitor: {command}: {answer['error']}")
+            if "return" in answer:
+                return answer["return"]
+
+
+class Machine:
+    """disks: serial -> bytes; in the guest /dev/disk/by-id/virtio-SERIAL."""
+
+    def __init__(self, name, net, disks, memory=320, cpus=1, directory=VM):
+        self.name, self.net, self.memory, self.cpus = name, net, memory, cpus
+        self.dir = Path(directory)
+        self.dir.mkdir(parents=True, exist_ok=True)
+        self.sizes = dict(disks)
+        self.console = self.dir / f"{name}-console.log"
+        self.log = self.dir / f"{name}-load.log"
+        self.process = self.agent = self.qmp = None
+        self.systemd = False
+        self.boot_seconds = None
+        self.console_checked = 0
+        self.allowed = []
+        self.console.write_bytes(b"")
+        self.log.write_bytes(b"")
+        for serial in self.sizes:
+            self.blank(serial)
+
+    # -- disks
+
+    def disk(self, serial):
+        return self.dir / f"{self.name}-{serial}.img"
+
+    def blank(self, serial):
+        """All zeroes; only while the machine is off."""
+        with open(self.disk(serial), "wb") as f:
+            f.truncate(self.sizes[serial])
+
+    def resize(self, serial, size):
+        """Give a disk another size, also while the machine runs."""
+        if self.sizes[serial] == size:
+            return
+        self.sizes[serial] = size
+        if not self.running:
+            os.truncate(self.disk(serial), size)
+            return
+        self.qmp("block_resize", **{"node-name": serial, "size": size})
+        dev = f"/dev/disk/by-id/virtio-{serial}"
+        self.run(f"n=0; while [ $(blockdev --getsize64 {dev}) != {size} ]; do sleep 0.1; n=$((n+1)); "
+                 f"[ $n -lt 100 ] || exit 1; done")
+
+    # -- life
+
+    @property
+    def running(self):
+        return self.process is not None and self.process.poll() is None
+
+    def start(self, wait=True, systemd=False):
+        """systemd: boot the whole of Debian, and keep what is written to the root (needs a disk "state")."""
+        if self.running:
+            raise MachineError(f"{self.name} runs already")
+        self.systemd = systemd
+        self.started = time.monotonic()
+        self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=open(self.dir / f"{self.name}-qemu.log", "wb"))
+        try:
+            self.qmp = Qmp(self.net.socket(self.name, "qmp"))
+            self.agent = Agent(self.net.socket(self.name, "agent"))
+        except OSError:
+            self.process.kill()
+            raise MachineError(f"QEMU does not start: {tail(self.dir / f'{self.name}-qemu.log')}") from None
+        if wait:
+            self.wait_ready()
+        return self
+
+    def wait_ready(self, timeout=READY_TIMEOUT):
+        end = self.started + timeout
+        while not self.agent.ready.wait(0.05):
+            if not self.running or time.monotonic() > end:
+                raise MachineError(self.report("the machine does not come up"))
+        if self.boot_seconds is None:
+            self.boot_seconds = time.monotonic() - self.started
+        return self
+
+    def kill9(self):
+        """The machine dies: no guest code runs any more.  (No power cut: the host has what was written.)"""
+        if self.running:
+            self.process.send_signal(signal.SIGKILL)
+        self._gone()
+        with open(self.log, "ab") as f:
+            f.truncate(f.tell() // 64 * 64)
+            f.write(log_record(6))
+
+    def stop(self, timeout=60):
+        """A clean shutdown."""
+        if self.running:
+            self.background("systemctl poweroff" if self.systemd else "sync; poweroff -f")
+            try:
+                self.process.wait(timeout)
+            except subprocess.TimeoutExpired:
+                self.show_blocked_tasks()
+                raise MachineError(self.report(f"no shutdown after {timeout} s")) from None
+        self._gone()
+
+    def restart(self, **how):
+        self.stop()
+        return self.start(**how)
+
+    def _gone(self):
+        if self.process:
+            self.process.wait(20)
+        if self.agent:
+            self.agent.sock.close()
+            self.qmp.sock.close()
+        self.process = self.agent = self.qmp = None
+        self.boot_seconds = None
+
+    # -- commands
+
+    def background(self, command, timeout=0, stdin=b""):
+        """command: a list, or a string for the shell (two forks more); timeout 0: none."""
+        argv = ["/bin/sh", "-c", command] if isinstance(command, str) else [str(a) for a in command]
+        if not self.running:
+            raise MachineError(self.report("the machine is off"))
+        job = Job(self, argv)
+        self.agent.start(job, timeout, stdin if isinstance(stdin, bytes) else stdin.encode())
+        return job
+
+    def run(self, command, timeout=60, check=True, stdin=b""):
+        return self.background(command, timeout, stdin).wait(timeout + 10, check)
+
+    def put(self, path, data, mode="644"):
+        self.run(f"cat >'{path}' && chmod {mode} '{path}'", stdin=data)
+
+    def get(self, path):
+        return self.run(["cat", path]).raw
+
+    def link(self, up):
+        self.qmp("set_link", name="net", up=up)
+
+    # -- trouble
+
+    def console_text(self):
+        return self.console.read_text(errors="replace")
+
+    def check_console(self):
+        """Raise when the kernel has complained since the last call."""
+        text = self.console_text()
+        new, self.console_checked = text[self.console_checked:], len(text)
+        bad = [l for l in new.splitlines() if TROUBLE.search(l) and not any(re.search(a, l) for a in self.allowed)]
+        if bad:
+            raise MachineError(self.report("console: " + "; ".join(bad[:3]), lines=80))
+
+    def show_blocked_tasks(self):
+        """Backtraces of what hangs, into the console."""
+        try:
+            self.background("echo 8 >/proc/sys/kernel/printk; echo w >/proc/sysrq-trigger")
+            time.sleep(3)
+        except (MachineError, OSError):
+            pass
+
+    def report(self, text, lines=40):
+        other = self.net.other(self)
+        out = f"{self.name}: {text}\n--- {self.console}\n{tail(self.console, lines)}"
+        if other:
+            out += f"\n--- {other.console}\n{tail(other.console, lines // 2)}"
+        return out
+
+    # -- QEMU's command line
+
+    def _command(self):
+        init = "fz_init=/lib/systemd/systemd fz_state=state" if self.systemd else "fz_init=/usr/sbin/fz-boot"
+        cmd = ["qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", "-name", self.name,
+               "-machine", "pc", *accelerator(), "-smp", str(self.cpus), "-m", str(self.memory),
+               "-kernel", GUEST / "vmlinux", "-initrd", GUEST / "initrd",
+               "-append", f"{KERNEL_WORDS} fz_role={self.name} {init}",
+               "-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console",
+               "-qmp", f"unix:{self.net.socket(self.name, 'qmp')},server=on,wait=off",
+               "-device", "virtio-serial-pci",
+               "-chardev", f"socket,id=agent,path={self.net.socket(self.name, 'agent')},server=on,wait=off",
+               "-device", "virtserialport,chardev=agent,name=fz.agent",
+               "-chardev", f"file,id=log,path={self.log},append=on",
+               "-device", "virtserialport,chardev=log,name=fz.log",
+               "-device", "virtio-rng-pci",
+               *self.net.arguments(self.name)]
+        for serial, path, ro in [("root", GUEST / "root.img", "on"),
+                                 *((s, self.disk(s), "off") for s in self.sizes)]:
+            cmd += ["-blockdev", f"driver=raw,node-name={serial},read-only={ro},discard=unmap,"
+                    f"file.driver=file,file.filename={path},file.locking=off",
+                    "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+        return [str(c) for c in cmd]
+
+
+class Net:
+    """One wire between machines of these names; a cut is at both ends."""
+
+    def __init__(self, names=("primary", "secondary")):
+        self.names, self.machines = names, {}
+        self.dir = Path(tempfile.mkdtemp(prefix="freezecopy-"))	# short: socket paths end at 108 bytes
+
+    def add(self, machine):
+        self.machines[machine.name] = machine
+        return machine
+
+    def other(self, machine):
+        return next((m for m in self.machines.values() if m is not machine), None)
+
+    def socket(self, name, what):
+        return self.dir / f"{name}.{what}"
+
+    def arguments(self, name):
+        number = self.names.index(name)
+        peer = self.names[1 - number]
+        return ["-netdev", f"dgram,id=wire,local.type=unix,local.path={self.socket(name, 'net')},"
+                f"remote.type=unix,remote.path={self.socket(peer, 'net')}",
+                "-device", f"virtio-net-pci,id=net,netdev=wire,mac=52:54:00:00:02:{number + 1:02x},romfile="]
+
+    def cut(self):
+        for m in self.machines.values():
+            if m.running:
+                m.link(False)
+
+    def restore(self):
+        for m in self.machines.values():
+            if m.running:
+                m.link(True)
+
+    def close(self):
+        for m in self.machines.values():
+            if m.running:
+                m.process.kill()
+                m._gone()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+
+# -- the accelerator: KVM only where it really boots the guest's kernel
+
+TCG = ["-accel", "tcg", "-cpu", "max,-la57"]
+KVM = ["-accel", "kvm", "-cpu", "host"]
+
+
+def accelerator():
+    verdict = VM / f"accelerator-{os.uname().release}"
+    if not verdict.exists():
+        VM.mkdir(parents=True, exist_ok=True)
+        verdict.write_text("kvm\n" if kvm_boots() else "tcg\n")
+    return KVM if verdict.read_text().strip() == "kvm" else TCG
+
+
+def kvm_boots(timeout=20):
+    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+        return False
+    # Without a root disk the first stage ends with an error of its own, which is all we want to see.
+    cmd = ["qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", *KVM, "-m", "256",
+           "-kernel", GUEST / "vmlinux", "-initrd", GUEST / "initrd",
+           "-append", "console=ttyS0 panic=-1 loglevel=3", "-serial", "stdio"]
+    try:
+        out = subprocess.run([str(c) for c in cmd], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                             stderr=subprocess.DEVNULL, timeout=timeout, check=False).stdout
+    except subprocess.TimeoutExpired:
+        return False
+    return b"fz-init: disk root" in out
+
+
+def build_image():
+    """Programs and the guest's root, when something they are made from is newer."""
+    subprocess.run(["make", "-s", "-C", TOP / "tests/qemu", f"BUILD={BUILD}", "image"], check=True)
