@@ -1,0 +1,49 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* /etc/freezecopy/NAME.conf: what a volume is made of.  See freezecopy.conf(5). */
+#ifndef FREEZECTL_CONF_H
+#define FREEZECTL_CONF_H
+
+#include <limits.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "dm-freezecopy.h"
+#include "parse.h"
+
+struct conf {
+	char name[FC_NAME_LEN];
+	enum fzc_role role;
+	char uuid[FC_UUID_LEN];		/* of the dm device; a primary's is the pair's */
+	char pair[FC_UUID_LEN];		/* empty: as recorded in meta */
+	char device[FZC_DEV_NR][PATH_MAX];	/* by enum fzc_device_role */
+	char link[FZC_PEER_LEN];	/* whom to call (primary), where to listen (secondary) */
+	uint32_t block_size;		/* 0: as recorded in meta */
+	bool auth_none;			/* runs without authentication, by the user's word */
+};
+
+/* Directory of the conf files: $FREEZECTL_CONFDIR or /etc/freezecopy. */
+const char *conf_dir(void);
+
+bool conf_exists(const char *name);
+
+/* Read and check NAME.conf; says what is wrong and returns an exit code. */
+int conf_read(const char *name, struct conf *c);
+
+/* Write it so that after a crash there is the whole file or none; says, returns an exit code. */
+int conf_write(const struct conf *c);
+int conf_delete(const char *name);
+
+/*
+ * Call @fn for every NAME.conf that can be read, until it returns non-zero,
+ * which is returned.  With @quiet, files that are refused are skipped silently.
+ */
+int conf_each(bool quiet, int (*fn)(const struct conf *c, void *arg), void *arg);
+
+/* Keep other freezectl processes from creating and removing volumes; freed at exit. */
+int conf_lock(void);
+
+const char *role_name(enum fzc_role role);
+int role_devices(enum fzc_role role);			/* how many it has */
+const char *device_name(enum fzc_role role, int dev);	/* "meta", "diff-a", ... */
+
+#endif

@@ -1,0 +1,34 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* What every verb tells its user: exit codes, messages, help. */
+#ifndef FREEZECTL_SAY_H
+#define FREEZECTL_SAY_H
+
+enum fc_exit {
+	FC_DONE = 0,
+	FC_FAILED = 1,
+	FC_USAGE = 2,
+	FC_TIMEOUT = 3,
+	FC_REFUSED = 4,
+};
+
+/* A verb of the command line; @args and @help are what its --help prints. */
+struct verb {
+	const char *name;
+	const char *args;
+	const char *summary;
+	const char *help;
+	int (*run)(int argc, char **argv);
+};
+
+/* Print "freezectl: ..." to stderr and return @code, so that callers can `return say(...)`. */
+int say(enum fc_exit code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+/* Print a line to stderr: something to know that is no error. */
+void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+
+/* Wrong arguments of a verb: getopt has printed the reason, or @fmt is it. */
+int say_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+void verb_help(const struct verb *v);
+
+#endif
