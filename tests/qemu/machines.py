@@ -217,7 +217,7 @@ class Machine:
         self.name, self.net, self.memory, self.cpus = name, net, memory, cpus
         self.dir = Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
-        self.sizes = dict(disks)
+        self.sizes = {}
         self.console = self.dir / f"{name}-console.log"
         self.log = self.dir / f"{name}-load.log"
         self.process = self.agent = self.qmp = None
@@ -227,18 +227,20 @@ class Machine:
         self.allowed = []
         self.console.write_bytes(b"")
         self.log.write_bytes(b"")
-        for serial in self.sizes:
-            self.blank(serial)
+        self.blank(disks)
 
     # -- disks
 
     def disk(self, serial):
         return self.dir / f"{self.name}-{serial}.img"
 
-    def blank(self, serial):
-        """All zeroes; only while the machine is off."""
-        with open(self.disk(serial), "wb") as f:
-            f.truncate(self.sizes[serial])
+    def blank(self, sizes):
+        """Make all disks zeroes, of these sizes; while the machine runs only if nothing has them open."""
+        for serial, size in sizes.items():
+            with open(self.disk(serial), "r+b" if self.running else "wb") as f:
+                f.truncate(0)
+                f.truncate(self.sizes.setdefault(serial, size))
+            self.resize(serial, size)
 
     def resize(self, serial, size):
         """Give a disk another size, also while the machine runs."""
