@@ -63,10 +63,10 @@ def crc32c(data):
     return crc ^ 0xffffffff
 
 
-def log_record(kind, **fields):
+def log_record(record_type, **fields):
     """One record of guest/stamp.h."""
     order = ("type", "kind", "writer", "volume", "seq", "sector", "sectors", "error", "time_ns", "arg")
-    values = {**dict.fromkeys(order, 0), "type": kind, **fields}
+    values = {**dict.fromkeys(order, 0), "type": record_type, **fields}
     raw = struct.pack("<IHHIIQQIiQQI", 0x31474c46, *(values[k] for k in order), 0)
     return raw + struct.pack("<I", crc32c(raw))
 
