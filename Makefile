@@ -32,7 +32,7 @@ INSTALLED = $(BUILD)/dm-freezecopy.ko:/lib/modules/$(KVER)/updates/dm-freezecopy
 
 SHELL     := /bin/bash
 MAKEFLAGS += --no-print-directory
-ifeq ($(filter -j%,$(MAKEFLAGS)),)
+ifeq ($(MAKELEVEL)$(filter -j%,$(MAKEFLAGS)),0)
 MAKEFLAGS += -j$(shell nproc)
 endif
 .NOTPARALLEL:
