@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
  * The hidden verb that 62-freezecopy.rules calls: is this device one of those
- * that a conf names?  It prints FREEZECOPY_BACKING=NAME if so.  A device has no
- * links yet when its first event is handled, so udev gives those that it is
- * about to make.
+ * that a conf names?  It prints FREEZECOPY_BACKING=NAME if so, and as
+ * FREEZECOPY_LINKS the links that it may keep.  A device has no links yet when
+ * its first event is handled, so udev gives those that it is about to make.
  */
 #include <stdio.h>
 #include <string.h>
@@ -52,6 +52,16 @@ static bool is_named(const char *path, const struct suspect *s)
 	       (st.st_rdev == s->dev || (s->disk && st.st_rdev == s->disk));
 }
 
+/* Those that follow from the content go: it is the volume's, not the device's. */
+static void print_links(char **link)
+{
+	fputs("FREEZECOPY_LINKS=", stdout);
+	for (; *link; link++)
+		if (strncmp(*link, "disk/by-uuid/", 13) && strncmp(*link, "disk/by-label/", 14))
+			printf("%s ", *link);
+	putchar('\n');
+}
+
 static int check(const struct conf *c, void *arg)
 {
 	for (int i = 0; i < role_devices(c->role); i++) {
@@ -70,18 +80,26 @@ static int run(int argc, char **argv)
 	struct stat st;
 
 	if (argc < 2)
-		return say_usage("udev-probe", "expected a device node");
+		return say_usage("udev-probe", "expected a device node, or -");
+	if (!strcmp(argv[1], "-")) {
+		print_links(argv + 2);
+		return FC_DONE;
+	}
 	if (stat(argv[1], &st) || !S_ISBLK(st.st_mode))
 		return FC_FAILED;
 	s = (struct suspect){ .dev = st.st_rdev, .disk = whole_disk(st.st_rdev),
 			      .link = argv + 2 };
-	return conf_each(true, check, &s) ? FC_DONE : FC_FAILED;
+	if (!conf_each(true, check, &s))
+		return FC_FAILED;
+	print_links(s.link);
+	return FC_DONE;
 }
 
 const struct verb verb_udev_probe = {
 	.name = "udev-probe",
-	.args = "DEVNODE [LINK]...",
+	.args = "DEVNODE|- [LINK]...",
 	.help = "For 62-freezecopy.rules: prints FREEZECOPY_BACKING=NAME when DEVNODE, or the disk\n"
-		"it is a partition of, is a device of the volume NAME; else exits 1.",
+		"it is a partition of, is a device of the volume NAME; else exits 1. Prints\n"
+		"the links that do not follow from the content.",
 	.run = run,
 };
