@@ -27,7 +27,7 @@ INSTALLED = $(BUILD)/dm-freezecopy.ko:/lib/modules/$(KVER)/updates/dm-freezecopy
 	$(BUILD)/freezectl:$(SBINDIR)/freezectl \
 	$(foreach rule,$(wildcard tools/*/*.rules),$(rule):$(UDEVDIR)/$(notdir $(rule))) \
 	$(foreach unit,$(wildcard tools/*/*.service),$(unit):$(UNITDIR)/$(notdir $(unit))) \
-	$(foreach page,$(wildcard Documentation/*.[58]), \
+	$(foreach page,$(wildcard Documentation/man/*.[1-8]), \
 		$(page):$(MANDIR)/man$(subst .,,$(suffix $(page)))/$(notdir $(page)))
 
 SHELL     := /bin/bash
