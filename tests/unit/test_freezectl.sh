@@ -1,0 +1,506 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# freezectl as far as it goes without the module: arguments, conf files, what is
+# on devices, who uses them, freezing file systems, the udev rule.
+#
+#   FREEZECTL=build/freezectl FSFREEZE_TEST=.../fsfreeze_test test_freezectl.sh [NAME...]
+#
+# Touches only loop devices and files that it makes itself.  Each test is a
+# function test_NAME, run in a subshell of its own; ends with "N passed, N failed".
+set -uo pipefail
+
+: "${FREEZECTL:?the freezectl to test}" "${FSFREEZE_TEST:?its helper fsfreeze_test}"
+top=$(realpath "$(dirname "$0")/../..")
+work=$(mktemp -d)
+export FREEZECTL_CONFDIR=$work/conf
+readonly uuid=6f0c2b5e-8a52-4f9e-9a1b-0d6b3c1f2e11
+loops=()
+
+# --- helpers ---
+
+fail() {
+	echo "    $*" >&2
+	exit 1
+}
+
+# ctl EXPECTED_STATUS PATTERN ARGUMENT...: its output, both streams, has to match.
+ctl() {
+	local expected=$1 pattern=$2 status=0
+	shift 2
+	"$FREEZECTL" "$@" >"$work/out" 2>&1 || status=$?
+	[[ $status == "$expected" ]] ||
+		fail "freezectl $*: exit $status, expected $expected: $(cat "$work/out")"
+	[[ -z $pattern ]] || grep -qE -- "$pattern" "$work/out" ||
+		fail "freezectl $*: no '$pattern' in: $(cat "$work/out")"
+}
+
+# A new loop device of SIZE, its name in $loop.
+make_loop() {
+	local file
+	file=$(mktemp "$work/disk.XXXXXX")
+	truncate -s "$1" "$file"
+	loop=$(losetup --find --show "$file") || fail "losetup failed"
+	loops+=("$loop")
+}
+
+# meta, data, diff, diff_b: four loop devices.
+make_devices() {
+	make_loop "${1:-4M}"; meta=$loop
+	make_loop 32M; data=$loop
+	make_loop 8M; diff=$loop
+	make_loop 8M; diff_b=$loop
+}
+
+create_primary() {
+	local status=$1 pattern=$2
+	shift 2
+	ctl "$status" "$pattern" create vol primary --meta "$meta" --data "$data" --diff "$diff" \
+		--peer 192.0.2.1 --insecure "$@"
+}
+
+create_secondary() {
+	local status=$1 pattern=$2
+	shift 2
+	ctl "$status" "$pattern" create vol secondary --meta "$meta" --data "$data" \
+		--diff-a "$diff" --diff-b "$diff_b" --listen 0.0.0.0 --insecure "$@"
+}
+
+# Without the module the last step of create fails: whatever was to be refused was not.
+reached_load='vol is not created'
+
+write_conf() {
+	mkdir -p "$FREEZECTL_CONFDIR"
+	cat >"$FREEZECTL_CONFDIR/vol.conf"
+	chmod 600 "$FREEZECTL_CONFDIR/vol.conf"
+}
+
+good_conf() {
+	cat <<-END
+		[volume]
+		role = primary
+		uuid = $uuid
+		pair = $uuid
+		block-size = 65536
+		[devices]
+		meta = ${meta:-/dev/no-meta}
+		data = ${data:-/dev/no-data}
+		diff = ${diff:-/dev/no-diff}
+		[link]
+		peer = 192.0.2.1:7744
+		auth = none
+	END
+}
+
+hash_of() {
+	sha256sum <"$1"
+}
+
+mount_ext4() {
+	make_loop 32M
+	mkfs.ext4 -q "$loop" || fail "mkfs.ext4 failed"
+	mkdir -p "$work/mnt"
+	mount "$loop" "$work/mnt" || fail "mount failed"
+}
+
+is_frozen() {
+	if fsfreeze -f "$work/mnt" 2>/dev/null; then
+		fsfreeze -u "$work/mnt"
+		return 1
+	fi
+}
+
+cleanup() {
+	[[ -z ${freezer:-} ]] || kill -KILL "$freezer" 2>/dev/null
+	if mountpoint -q "$work/mnt" 2>/dev/null; then
+		fsfreeze -u "$work/mnt" 2>/dev/null
+		umount "$work/mnt"
+	fi
+	((${#loops[@]} == 0)) || losetup -d "${loops[@]}"
+	rm -rf "$FREEZECTL_CONFDIR" "$work"/disk.*
+}
+
+need_loops() {
+	[[ -w /dev/loop-control ]] || return 1
+	[[ ! -e /sys/module/dm_freezecopy ]] ||
+		fail "the module is loaded: create would start real volumes"
+}
+
+# --- arguments ---
+
+test_verbs_and_help() {
+	local verb
+	ctl 2 'Usage'
+	ctl 2 "no verb 'thaw'" thaw
+	ctl 0 'Exit codes' help
+	ctl 0 'control interface' --version
+	for verb in create start stop freeze status wait abort recover dump check remove; do
+		ctl 0 "^  $verb " help
+		ctl 0 'Example:' "$verb" --help
+		ctl 0 "Usage: freezectl $verb" help "$verb"
+		ctl 2 "freezectl $verb --help" "$verb" --no-such-option
+	done
+}
+
+test_usage_errors() {
+	ctl 2 'expected the NAME' start
+	ctl 2 'expected the NAME' stop a b
+	ctl 2 'expected the NAME' start ../passwd
+	ctl 2 'expected the NAME' remove .hidden
+	ctl 2 "state 'image=0'" wait vol image=0
+	ctl 2 "state 'image=x'" wait vol image=x
+	ctl 2 'expected NAME and a state' wait vol
+	ctl 2 'expected seconds' wait vol merged --timeout soon
+	ctl 2 '--wait never' freeze vol --wait never
+	ctl 2 '--deadline -1' freeze vol --deadline -1
+	ctl 2 'expected at most 63' freeze vol --label "$(printf 'x%.0s' {1..64})"
+	ctl 2 'at most one NAME' status a b
+	ctl 4 'no such volume' status vol
+	ctl 4 'no such volume' freeze vol
+	ctl 4 'no such volume' recover vol
+	ctl 4 'no such volume' abort vol
+}
+
+test_create_arguments() {
+	local secondary=(create vol secondary --meta a --data b --diff-a c --diff-b d) address
+	ctl 2 'expected NAME and a role' create vol
+	ctl 2 "name 'a/b'" create a/b primary
+	ctl 2 "role 'tertiary'" create vol tertiary
+	ctl 2 '--diff is missing' create vol primary --meta a --data b --peer 192.0.2.1
+	ctl 2 '--diff-b is missing' create vol secondary --meta a --data b --diff-a c --listen ::
+	ctl 2 '--listen does not fit a primary' create vol primary --listen ::
+	ctl 2 '--diff does not fit a secondary' create vol secondary --diff a
+	ctl 2 'expected a power of two' "${secondary[@]}" --block-size 5000
+	ctl 2 'expected a power of two' "${secondary[@]}" --block-size 2M
+	ctl 2 'expected a UUID' "${secondary[@]}" --pair 1-2-3
+	ctl 2 'expected meta, data or diff' "${secondary[@]}" --force=all
+	for address in host 1.2.3 1.2.3.4: 1.2.3.4:0 1.2.3.4:65536 '[1.2.3.4]:5' '[::1' '' '::1]:5'; do
+		ctl 2 'numeric ADDRESS' "${secondary[@]}" --listen "$address"
+	done
+	for address in 1.2.3.4 1.2.3.4:5 ::1 '[::1]' '[::1]:5'; do
+		ctl 4 'add --insecure' "${secondary[@]}" --listen "$address"
+	done
+}
+
+# --- conf files ---
+
+test_conf_is_read() {
+	good_conf | write_conf
+	ctl 4 'meta /dev/no-meta: No such file' start vol
+	ctl 0 'vol is not running' stop vol
+	ctl 4 'vol is not running' freeze vol
+}
+
+test_conf_is_checked() {
+	local sed_program pattern
+	while IFS='|' read -r sed_program pattern; do
+		good_conf | sed "$sed_program" | write_conf
+		ctl 4 "$pattern" start vol
+	done <<-'END'
+		s/= primary/= mirror/|role = mirror; expected primary or secondary
+		s/^uuid.*/uuid = 12/|uuid = 12; expected a UUID
+		s/65536/65535/|block-size = 65535; expected a power of two
+		s/192.0.2.1:7744/nowhere/|peer = nowhere; expected a numeric
+		s/auth = none/auth = key/|auth = key; expected none
+		s/^meta.*/meta = disk/|meta = disk; expected an absolute path
+		s/^\[link\]/[net]/|expected section
+		s/^diff /log /|line 9.*log = .*as the key
+		/^data/d|data is missing
+		/^auth/d|auth is missing
+		s/^role.*/role/|line 2
+	END
+}
+
+test_conf_of_others_is_refused() {
+	good_conf | write_conf
+	chmod 620 "$FREEZECTL_CONFDIR/vol.conf"
+	ctl 4 'mode 0620; expected' start vol
+	chmod 600 "$FREEZECTL_CONFDIR/vol.conf"
+	chown 65534 "$FREEZECTL_CONFDIR/vol.conf"
+	ctl 4 'owner 65534' start vol
+	ctl 0 'skipped.*owner 65534' status
+}
+
+test_status_json_keys() {
+	good_conf | write_conf
+	ctl 0 '"mode": "stopped"' status vol --json
+	/usr/bin/python3 - "$work/out" <<-'END' || fail "other keys than promised"
+		import json, sys
+		status = json.load(open(sys.argv[1]))
+		assert list(status) == (
+		    'format name role mode peer connection last_contact pair_uuid image copy freeze '
+		    'merge blocks diff wire devices events error').split(), list(status)
+		assert list(status['image']) == 'number id time label age_seconds'.split()
+		for key in 'size total changed unsent inflight diverted staged'.split():
+		    assert key in status['blocks'], key
+		assert list(status['diff']) == ['bytes', 'used']
+		assert list(status['wire']) == ['tx_bytes', 'rx_bytes']
+		assert list(status['devices']) == ['meta', 'data', 'diff']
+		assert status['role'] == 'primary' and status['copy'] is None
+		assert status['error'] is None and status['format'] == 1
+	END
+	ctl 0 '^\[' status --json
+	ctl 0 '^vol  primary, stopped' status
+}
+
+# --- devices ---
+
+test_device_must_be_a_block_device() {
+	need_loops || return 77
+	make_devices
+	meta=$work/out create_primary 4 'is not a block device'
+	meta=/dev/null create_primary 4 'is not a block device'
+	meta=$work/none create_primary 4 'No such file'
+	[[ ! -e $FREEZECTL_CONFDIR/vol.conf ]] || fail "a conf was left"
+}
+
+test_device_in_use_is_refused() {
+	need_loops || return 77
+	make_devices
+	diff=$meta create_primary 4 'diff .* is in use'
+	mount_ext4
+	data=$loop create_primary 4 'data .*mounted on .*; unmount'
+	exec {held}<>"$diff"
+	create_primary 4 "diff .* is in use: process $BASHPID"
+	exec {held}>&-
+	losetup -d "$diff_b"
+	diff_b=$(losetup --find --show --read-only "$work/out")
+	loops[-2]=$diff_b
+	diff=$diff_b create_primary 4 'read-only'
+	good_conf | sed 's/^diff.*/diff = \/dev\/none/' >"$work/other"
+	mkdir -p "$FREEZECTL_CONFDIR"
+	install -m 600 "$work/other" "$FREEZECTL_CONFDIR/other.conf"
+	create_primary 4 'is the meta device of the volume other'
+}
+
+test_sizes_are_checked() {
+	need_loops || return 77
+	make_devices 32K
+	create_primary 4 'meta .* is too small: 32768 bytes, expected 57344'
+	grep -q 'needs 57344 bytes = 4096 x (8 + 6 x 1 pages' "$work/out" || fail "no formula"
+	make_loop 4M
+	meta=$loop
+	create_primary 1 'diff .*: 2[0-9]{3} slots of 4096 bytes .*, 2[0-9].[0-9] % of the volume'
+	grep -qE 'takes [0-9]+ s of distinct changed blocks at 10 MB/s' "$work/out" ||
+		fail "no time: $(cat "$work/out")"
+	create_primary 1 'diff .*: 12[0-9] slots of 65536 bytes' --block-size 64K
+	make_loop 8K
+	diff=$loop create_primary 4 'diff .* is too small'
+}
+
+test_content_is_refused_and_forced() {
+	local before
+	need_loops || return 77
+	make_devices
+	mkfs.ext4 -q -L mine "$meta"
+	mkfs.ext4 -q "$diff"
+	create_primary 4 'meta .* holds ext4, label "mine", UUID .*; --force=meta destroys it'
+	create_primary 4 'diff .* holds ext4.*--force=diff' --force=meta
+	before=$(hash_of "$meta")
+	create_primary 4 'meta .* holds' --force=diff
+	[[ $(hash_of "$meta") == "$before" ]] || fail "a refused create wrote to meta"
+	create_primary 1 "$reached_load" --force=meta,diff
+	create_primary 1 "$reached_load"
+	cmp -n 57344 "$meta" /dev/zero || fail "the head of meta is not zero"
+	[[ ! -e $FREEZECTL_CONFDIR/vol.conf ]] || fail "a conf was left"
+	printf 'something' >"$diff"
+	create_primary 4 'diff .* holds data of a kind that is not known'
+}
+
+test_data_is_kept_on_a_primary() {
+	local before
+	need_loops || return 77
+	make_devices
+	mkfs.ext4 -q "$data"
+	before=$(hash_of "$data")
+	create_primary 1 'data .*: ext4, UUID .*; it is kept'
+	[[ $(hash_of "$data") == "$before" ]] || fail "data was written to"
+	create_secondary 4 'data .* holds ext4.*--force=data'
+	create_secondary 1 "$reached_load" --force=data
+	[[ $(hash_of "$data") == "$before" ]] || fail "data was written to"
+}
+
+test_remove_and_wipe() {
+	local before
+	need_loops || return 77
+	make_devices
+	for loop in "$meta" "$data" "$diff"; do
+		yes something | head -c 4M >"$loop"
+	done
+	before=$(hash_of "$data")
+	good_conf | write_conf
+	cp "$FREEZECTL_CONFDIR/vol.conf" "$work/vol.conf"
+	ctl 0 '' remove vol
+	[[ ! -e $FREEZECTL_CONFDIR/vol.conf ]] || fail "the conf is still there"
+	cmp -n 9 "$meta" <(printf 'something') || fail "remove without --wipe wrote to meta"
+	install -m 600 "$work/vol.conf" "$FREEZECTL_CONFDIR/vol.conf"
+	exec {held}<>"$diff"
+	ctl 4 'diff .* is in use' remove vol --wipe
+	exec {held}>&-
+	[[ -e $FREEZECTL_CONFDIR/vol.conf ]] || fail "a refused remove deleted the conf"
+	ctl 0 '' remove vol --wipe
+	cmp -n 57344 "$meta" /dev/zero || fail "the head of meta is not zero"
+	cmp -n 16384 "$diff" /dev/zero || fail "the index on diff is not zero"
+	[[ $(hash_of "$data") == "$before" ]] || fail "data was written to"
+	ctl 4 'No such file' remove vol
+}
+
+# --- freezing file systems ---
+
+# Start the helper in the background and wait until it has frozen.
+freeze_in_background() {
+	local i
+	"$FSFREEZE_TEST" "$loop" "$1" "$2" >"$work/freeze.out" 2>&1 &
+	freezer=$!
+	for ((i = 0; i < 100; i++)); do
+		grep -q frozen "$work/freeze.out" && return
+		sleep 0.05
+	done
+	fail "not frozen: $(cat "$work/freeze.out")"
+}
+
+# The child goes on after its parent's death: give it a moment.
+thaws_soon() {
+	local i
+	for ((i = 0; i < 60; i++)); do
+		is_frozen || return 0
+		sleep 0.05
+	done
+	fail "still frozen"
+}
+
+test_freeze_and_thaw() {
+	need_loops || return 77
+	mount_ext4
+	freeze_in_background 10000 300
+	is_frozen || fail "not frozen"
+	wait "$freezer" || fail "exit $?"
+	grep -q '^held' "$work/freeze.out" || fail "$(cat "$work/freeze.out")"
+	! is_frozen || fail "still frozen"
+}
+
+test_thaws_when_killed() {
+	need_loops || return 77
+	mount_ext4
+	freeze_in_background 10000 8000
+	kill -KILL "$freezer"
+	wait "$freezer" 2>/dev/null
+	thaws_soon
+	freeze_in_background 10000 8000
+	kill -TERM "$freezer"
+	thaws_soon
+}
+
+test_thaws_at_the_deadline() {
+	need_loops || return 77
+	mount_ext4
+	freeze_in_background 1000 2500
+	kill -STOP "$freezer"
+	thaws_soon
+	kill -CONT "$freezer"
+	wait "$freezer"
+	grep -q '^lost' "$work/freeze.out" || fail "$(cat "$work/freeze.out")"
+}
+
+test_parent_thaws_when_the_child_is_killed() {
+	need_loops || return 77
+	mount_ext4
+	freeze_in_background 10000 600
+	pkill -KILL -P "$freezer" || fail "no child"
+	wait "$freezer"
+	! is_frozen || fail "still frozen"
+}
+
+test_frozen_by_the_user_stays_frozen() {
+	need_loops || return 77
+	mount_ext4
+	fsfreeze -f "$work/mnt"
+	"$FSFREEZE_TEST" "$loop" 5000 10 >"$work/freeze.out" 2>&1 || fail "exit $?"
+	grep -q '^held' "$work/freeze.out" || fail "$(cat "$work/freeze.out")"
+	grep -q 'frozen already, by somebody else' "$work/freeze.out" || fail "not reported"
+	is_frozen || fail "the user's freeze was undone"
+}
+
+test_freeze_what_cannot_be_frozen() {
+	need_loops || return 77
+	mount_ext4
+	mkdir "$work/mnt/sub"
+	mount --bind "$work/mnt/sub" "$work/mnt/sub"	# one file system, mounted twice
+	freeze_in_background 5000 10
+	wait "$freezer" || fail "exit $?"
+	umount "$work/mnt/sub"
+	mount -t tmpfs none "$work/mnt"
+	"$FSFREEZE_TEST" "$loop" 5000 10 >"$work/freeze.out" 2>&1
+	[[ $? == 4 ]] || fail "a hidden mount point: $(cat "$work/freeze.out")"
+	umount "$work/mnt"
+	grep -q 'cannot be reached to freeze it' "$work/freeze.out" || fail "not explained"
+}
+
+# --- udev ---
+
+test_udev_probe() {
+	need_loops || return 77
+	make_devices
+	good_conf | sed 's/^diff.*/diff = \/dev\/disk\/by-id\/new/' | write_conf
+	ctl 0 'FREEZECOPY_BACKING=vol' udev-probe "$data" disk/by-uuid/1 disk/by-id/2 disk/by-label/3
+	grep -qx 'FREEZECOPY_LINKS=disk/by-id/2 ' "$work/out" || fail "links: $(cat "$work/out")"
+	ctl 0 'FREEZECOPY_DEVICE=diff' udev-probe "$diff" disk/by-id/new
+	ctl 1 '' udev-probe "$diff_b"
+}
+
+# In a mount namespace, with a /dev and a /run of its own.
+udev_namespace() {
+	local dev=$work/dev
+	mkdir -p "$dev"
+	mount -t tmpfs dev "$dev"
+	cp -a /dev/null "$data" "$dev/"
+	mount --bind "$dev" /dev
+	mount -t tmpfs run /run
+	mount -t tmpfs sbin /usr/local/sbin
+	mkdir -p /run/udev/rules.d
+	cp "$top/tools/udev/62-freezecopy.rules" /run/udev/rules.d/
+	cp "$FREEZECTL" /usr/local/sbin/freezectl
+	sed -i "s|TEST!=\"/etc/freezecopy\"|TEST!=\"$FREEZECTL_CONFDIR\"|
+		s|PATH=/usr/local|FREEZECTL_CONFDIR=$FREEZECTL_CONFDIR PATH=/usr/local|" \
+		/run/udev/rules.d/62-freezecopy.rules
+	udevadm test --action=change "/sys/class/block/${data#/dev/}" 2>&1
+}
+
+test_udev_rule() {
+	need_loops || return 77
+	[[ -x $(command -v udevadm) ]] || return 77
+	make_devices
+	mkfs.ext4 -q -L mine "$data"
+	good_conf | write_conf
+	export -f udev_namespace
+	export top work data FREEZECTL
+	unshare --mount bash -c udev_namespace >"$work/udev.out" || fail "udevadm: $(tail -n 5 "$work/udev.out")"
+	! grep '62-freezecopy.rules.*\(Invalid\|error\|fail\)' "$work/udev.out" || fail "bad rule"
+	grep -q '^SYSTEMD_READY=0' "$work/udev.out" || fail "not hidden: $(tail -n 20 "$work/udev.out")"
+	! grep '^DEVLINKS=.*by-\(uuid\|label\)' "$work/udev.out" || fail "links are left"
+	! grep '^ID_FS_TYPE=' "$work/udev.out" || fail "the type is left"
+	rm "$FREEZECTL_CONFDIR/vol.conf"
+	unshare --mount bash -c udev_namespace >"$work/udev.out" || fail "udevadm failed"
+	grep -q '^DEVLINKS=.*by-label/mine' "$work/udev.out" || fail "links of others are gone"
+}
+
+# --- run them ---
+
+passed=0
+failed=0
+skipped=0
+names=("$@")
+((${#names[@]} > 0)) || mapfile -t names < <(declare -F | sed -n 's/^declare -f test_//p')
+for name in "${names[@]}"; do
+	status=0
+	(trap cleanup EXIT && "test_$name") || status=$?
+	case $status in
+	0) echo "ok    $name"; passed=$((passed + 1)) ;;
+	77) echo "skip  $name: no loop devices, or no udevadm"; skipped=$((skipped + 1)) ;;
+	*) echo "FAIL  $name"; failed=$((failed + 1)) ;;
+	esac
+done
+rm -rf "$work"
+((skipped == 0)) || echo "$skipped skipped"
+echo "$passed passed, $failed failed"
+((failed == 0))
