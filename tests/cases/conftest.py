@@ -94,7 +94,7 @@ for n in 1 2 3; do
 done
 [ "$(echo /sys/block/dm-*)" = '/sys/block/dm-*' ] || exit 1
 [ ! -e /sys/module/dm_freezecopy ] || rmmod dm_freezecopy || exit 1
-[ "$(echo /etc/freezecopy/*)" = '/etc/freezecopy/*' ] || rm -r /etc/freezecopy/*
+[ ! -e /etc/freezecopy ] || rm -r /etc/freezecopy
 [ ! -e /run/netem ] || tc qdisc del dev eth0 root
 rm -f /run/netem
 udevadm settle

@@ -33,7 +33,7 @@ TROUBLE = re.compile(
     r"self-detected stall|detected stalls|soft lockup|refcount_t:|unreferenced object|"
     r"possible circular locking|INFO: possible|suspicious RCU|double fault|fz-agent:|fz-init:")
 
-KERNEL_WORDS = ("console=ttyS0 loglevel=6 net.ifnames=0 edd=off panic=-1 oops=panic nowatchdog "
+KERNEL_WORDS = ("console=ttyS0 loglevel=6 net.ifnames=0 edd=off acpi=noirq panic=-1 oops=panic nowatchdog "
                 "rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.hung_task_timeout_secs=60 "
                 "sysctl.kernel.hung_task_warnings=-1")
 
