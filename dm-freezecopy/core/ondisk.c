@@ -234,6 +234,7 @@ void fzc_super_encode(const struct fzc_super *sb, struct fzc_page *page)
 	d->last_number = cpu_to_le64(sb->last_number);
 	d->next_gen = cpu_to_le64(sb->next_gen);
 	d->cur = cpu_to_le32(sb->cur);
+	d->stage_cur = cpu_to_le32(sb->stage_cur);
 	for (i = 0; i < 2; i++) {
 		d->gen[i] = cpu_to_le64(sb->gen[i]);
 		d->log[i] = cpu_to_le64(sb->log[i]);
@@ -257,9 +258,10 @@ static int check_super(const struct fzc_super *sb, char *why)
 	if (sb->role != FZC_PRIMARY && sb->role != FZC_SECONDARY)
 		scnprintf(why, FZC_REASON_LEN, "superblock: role %u, expected %u or %u", sb->role,
 			  FZC_PRIMARY, FZC_SECONDARY);
-	else if (sb->cur > 1)
-		scnprintf(why, FZC_REASON_LEN, "superblock: current area %u, expected 0 or 1",
-			  sb->cur);
+	else if (sb->cur > 1 || sb->stage_cur > 1)
+		scnprintf(why, FZC_REASON_LEN,
+			  "superblock: current area %u and stage %u, expected 0 or 1", sb->cur,
+			  sb->stage_cur);
 	else if (sb->image.number > sb->last_number && sb->role == FZC_PRIMARY)
 		scnprintf(why, FZC_REASON_LEN,
 			  "superblock: image %llu committed, expected at most %llu",
@@ -289,6 +291,7 @@ int fzc_super_decode(struct fzc_super *sb, const struct fzc_page *page, char *wh
 	sb->last_number = le64_to_cpu(d->last_number);
 	sb->next_gen = le64_to_cpu(d->next_gen);
 	sb->cur = min_t(u32, le32_to_cpu(d->cur), 255);
+	sb->stage_cur = min_t(u32, le32_to_cpu(d->stage_cur), 255);
 	for (i = 0; i < 2; i++) {
 		sb->gen[i] = le64_to_cpu(d->gen[i]);
 		sb->log[i] = le64_to_cpu(d->log[i]);

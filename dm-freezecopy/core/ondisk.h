@@ -72,6 +72,8 @@ struct fzc_disk_image {
 #define FZC_SB_RECOVERED	(1U << 8)	/* secondary: recovered, writable when merged */
 #define FZC_SB_COPIED		(1U << 9)	/* primary: the first copy has gone over all blocks */
 
+#define FZC_SB_FORMATTING	(1U << 10)	/* the rest of the metadata is not written yet */
+
 #define FZC_DEVICE_ID_LEN	64
 
 struct fzc_disk_device {
@@ -91,8 +93,8 @@ struct fzc_super_body {
 	__le64 last_number;	/* last image number given out */
 	__le64 next_gen;	/* next generation or log tag to give out */
 	__le64 gen[2];		/* generation in each changed area, 0: empty */
-	__le32 cur;		/* area of the current generation; secondary: current stage */
-	__le32 pad;
+	__le32 cur;		/* area of the current generation */
+	__le32 stage_cur;	/* secondary: current stage, 0: A, 1: B */
 	__le64 log[2];		/* tag of the index of diff, or of A and B; 0: empty */
 	__le64 unsent_tag;	/* of the unsent and frozen areas, when clean */
 	__le64 building;	/* secondary: image number that the current stage builds */
@@ -169,6 +171,7 @@ struct fzc_super {
 	u64 next_gen;
 	u64 gen[2];
 	u8 cur;
+	u8 stage_cur;
 	u64 log[2];
 	u64 unsent_tag;
 	u64 building;

@@ -22,7 +22,7 @@ enum fzc_phase {
 	FZC_PHASE_DOUBT,	/* R13: after an unclean stop */
 };
 
-enum fzc_link {
+enum fzc_p_link {
 	FZC_LINK_DOWN,
 	FZC_LINK_HELLO,		/* connected, our hello is out */
 	FZC_LINK_PENDING,	/* the new session id is being made durable as pending */
@@ -112,6 +112,7 @@ struct fzc_pcore {
 	int sync_err;
 	bool sync_wanted;
 	bool synced_news;
+	bool sync_diff_due;
 	u64 ckpt_ticket;
 
 	/* merge */

@@ -62,38 +62,38 @@ struct fzc_score {
 	bool send_hello;
 	bool send_session_ok;
 	bool drop;
-	bool refuse;		/* REFUSE with the reason, then drop */
+	bool refuse;		/* REFUSE with the reason */
 	struct fzc_session session;
+	bool session_new;	/* a SESSION was accepted and has to be stored */
 	u64 session_at;
 	u64 frames;		/* taken on this connection */
 	u64 durable;		/* of them, durable and said so */
 	u64 batch;		/* ...will be, when the running sync ends */
+	u64 last_durable;	/* frames durable in sb.session, for the hello */
 	struct fzc_rx rx[FZC_MAX_RX];
-	u32 nrx;
 	bool hold;		/* the receiver has to wait before it takes another frame */
 	u64 full_frame;		/* FULL is to be sent */
-	u32 need_cursor;	/* NEED is to be sent from this damaged block on */
-	bool session_checked;
+	u32 need;		/* NEED is to be sent for so many damaged blocks */
 
 	/* sync: what was received becomes durable */
 	u8 sync_step;
+	u8 sync_due;		/* devices that have to be flushed, a bit each */
 	u8 sync_flushes;
 	u8 sync_pages;
-	u8 sync_stage;
+	u8 sync_paged;		/* stages whose index was written */
 	int sync_err;
-	bool sync_for_commit;
-	bool said_durable;	/* DURABLE is to be sent */
-	bool sync_now;
+	u8 dirty;		/* devices written since the last sync began, a bit each */
+	bool sync_fold;		/* the fold needs one */
+	bool say_durable;
 
 	/* freeze */
-	struct fzc_img commit;	/* ALL_SENT was accepted, number 0: none */
-	u64 commit_frames;
-	u64 commit_at;		/* superblock write that is the commit */
+	struct fzc_img commit;	/* ALL_SENT was accepted; number 0: none */
+	u64 commit_at;		/* superblock write that is the commit; 0: not issued */
+	u64 hold_at;		/* superblock write that the receiver waits for */
 	bool say_committed;
 	bool say_merged;
-	u64 freeze_at;
 
-	/* merge, or fold of one stage into the other */
+	/* merge of the stage that is not current into the volume */
 	struct fzc_copy copy;
 	u8 merge_step;
 	u64 merge_cursor;
@@ -102,22 +102,24 @@ struct fzc_score {
 	u64 merged_at;		/* superblock write that ends it */
 	bool merge_pause;
 	bool damaged_dirty;
+	bool damaged_busy;
+	bool overlay;		/* reads go through that stage */
+
+	/* fold of the stage that is not current into the current one (R11) */
 	u8 fold_step;
 	u64 fold_cursor;
 	u64 fold_at;
-	u32 fold_slot[FZC_COPY_BATCH];
-	bool fold_flushing;
+	bool fold_real;		/* the other stage holds blocks sent ahead */
 
 	/* reads */
+	bool has_image;
 	u32 reads[2];		/* by the parity of the commits before them */
 	u8 parity;
 	u32 stage_reads[2];	/* reads of slots, by stage */
 
 	/* recovery */
 	u64 recover_at;
-	u32 writes;
-	u64 ckpt_pending;
-	bool ckpt_flushing;
+	bool in_flushing;	/* the intent's flush of DATA */
 
 	u8 load_step;
 	u32 load_page;
@@ -173,6 +175,8 @@ void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int
 /* Host reads: token for read_end.  FAIL: no image yet. */
 enum fzc_go fzc_s_read_begin(struct fzc_score *s, u64 first, u64 last, u8 *token);
 enum fzc_s_place fzc_s_read_place(struct fzc_score *s, u64 block, u8 *dev, u32 *slot);
+/* SLOT took a reference. */
+void fzc_s_slot_put(struct fzc_score *s, u8 dev);
 void fzc_s_read_end(struct fzc_score *s, u8 token);
 
 /* Host writes, once recovered and merged. */
@@ -200,6 +204,15 @@ static inline bool fzc_s_merging(const struct fzc_score *s)
 {
 	return s->sb.flags & FZC_SB_MERGING;
 }
+
+/* Between the files of the secondary's core. */
+void fzc_s_event(struct fzc_score *s, enum fzc_event_kind kind);
+u64 fzc_s_dirty_super(struct fzc_score *s);
+void fzc_s_reset_stage(struct fzc_score *s, u8 i);
+void fzc_s_fold(struct fzc_score *s);
+void fzc_s_session_step(struct fzc_score *s);
+bool fzc_s_session_next(struct fzc_score *s, struct fzc_act *act);
+bool fzc_s_stop_next(struct fzc_score *s, struct fzc_act *act);
 
 #define fzc_s_say(s, fmt, ...) scnprintf((s)->reason, FZC_REASON_LEN, fmt, ##__VA_ARGS__)
 

@@ -1,0 +1,613 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The primary's core: freeze, sync, merge, superblock; what to do next. */
+#include "pcore.h"
+
+enum { SYNC_IDLE, SYNC_FLUSH, SYNC_PAGES, SYNC_FLUSH2 };
+enum { MERGE_IDLE, MERGE_COPY, MERGE_SYNC };
+
+static u64 align8(u64 n)
+{
+	return (n + 7) & ~7ULL;
+}
+
+u64 fzc_p_bytes(const struct fzc_geometry *geo)
+{
+	return align8(fzc_intent_bytes(geo)) + align8(fzc_slots_bytes(geo->slots[0], false)) +
+	       3 * fzc_map_bytes(geo->blocks);
+}
+
+void fzc_p_init(struct fzc_pcore *p, void *mem, const struct fzc_geometry *geo,
+		const struct fzc_opts *opts)
+{
+	u8 *m = mem;
+
+	memset(p, 0, sizeof(*p));
+	p->geo = *geo;
+	p->opts = *opts;
+	fzc_intent_init(&p->in, m, &p->geo, &p->sb, &p->seq);
+	m += align8(fzc_intent_bytes(geo));
+	fzc_slots_init(&p->slots, m, geo->slots[0], false);
+	m += align8(fzc_slots_bytes(geo->slots[0], false));
+	fzc_map_init(&p->unsent, m, geo->blocks);
+	m += fzc_map_bytes(geo->blocks);
+	fzc_map_init(&p->inflight, m, geo->blocks);
+	m += fzc_map_bytes(geo->blocks);
+	fzc_map_init(&p->frozen, m, geo->blocks);
+}
+
+void fzc_p_event(struct fzc_pcore *p, enum fzc_event_kind kind)
+{
+	p->events |= 1U << kind;
+}
+
+u64 fzc_p_dirty_super(struct fzc_pcore *p)
+{
+	return ++p->sb_want;
+}
+
+bool fzc_p_in_sync(const struct fzc_pcore *p)
+{
+	return p->link == FZC_LINK_UP && !p->unsent.count && !p->inflight.count &&
+	       !p->frozen.count;
+}
+
+/* ---- freeze ---- */
+
+int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
+{
+	u64 running = p->freezing.number;
+
+	if (p->phase == FZC_PHASE_DOUBT) {
+		fzc_p_say(p, "image %llu is in doubt since an unclean stop, until the secondary is heard",
+			  (unsigned long long)running);
+		return -EBUSY;
+	}
+	if (p->phase != FZC_PHASE_IDLE) {
+		fzc_p_say(p, "freeze %llu is running", (unsigned long long)running);
+		return -EBUSY;
+	}
+	if (!fzc_p_has_image(p) && !(p->sb.flags & FZC_SB_COPIED)) {
+		fzc_p_say(p, "no image yet: the first copy is not done (%llu blocks of %llu left)",
+			  (unsigned long long)(p->unsent.count + p->inflight.count),
+			  (unsigned long long)p->geo.blocks);
+		return -ENODATA;
+	}
+	if (p->diff_failed || p->meta_failed) {
+		fzc_p_say(p, "the %s device failed", p->meta_failed ? "meta" : "diff");
+		return -EIO;
+	}
+	if (p->slots.used || p->aborting) {
+		fzc_p_say(p, "%u diverted blocks of the last freeze are still being merged",
+			  p->slots.used);
+		return -EBUSY;
+	}
+	if (!force && p->link != FZC_LINK_UP) {
+		fzc_p_say(p, "not connected to the secondary (force makes the cut all the same)");
+		return -ENOTCONN;
+	}
+	if (p->stop_step || !fzc_intent_can_cut(&p->in)) {
+		fzc_p_say(p, "the last generation is still being put away");
+		return -EAGAIN;
+	}
+	p->freezing = *img;
+	p->freezing.number = fzc_p_next_number(p);
+	p->gate_closed = true;
+	p->phase = FZC_PHASE_CLOSE;
+	fzc_p_try_cut(p);
+	return 0;
+}
+
+static void open_gate(struct fzc_pcore *p)
+{
+	p->gate_closed = false;
+	p->wake = true;
+}
+
+bool fzc_p_freeze_void(struct fzc_pcore *p)
+{
+	if (p->phase != FZC_PHASE_CLOSE)
+		return false;
+	p->phase = FZC_PHASE_IDLE;
+	p->freezing.number = 0;
+	open_gate(p);
+	return true;
+}
+
+/* What is on its way belongs to the image that closes now. */
+static void freeze_xfers(struct fzc_pcore *p)
+{
+	struct fzc_xfer *x;
+
+	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++)
+		if (x->state == FZC_XFER_PICKED || x->state == FZC_XFER_SENT) {
+			x->frozen = true;
+			fzc_map_set_range(&p->frozen, x->first, x->n);
+		}
+}
+
+/* The cut: made as soon as the gate is closed and the last write has ended. */
+void fzc_p_try_cut(struct fzc_pcore *p)
+{
+	struct fzc_map empty = p->frozen;
+
+	if (p->phase != FZC_PHASE_CLOSE || p->writes)
+		return;
+	p->frozen = p->unsent;
+	p->unsent = empty;
+	freeze_xfers(p);
+	p->frozen_total = p->frozen.count;
+	p->frozen_cursor = 0;
+	fzc_intent_cut(&p->in);
+	p->in.hold = true;
+	p->sb.last_number = p->freezing.number;
+	p->sb.freeze = p->freezing;
+	p->sb.flags |= FZC_SB_FREEZE;
+	p->sb.log[0] = p->freezing.number;
+	p->record_at = fzc_p_dirty_super(p);
+	p->phase = FZC_PHASE_DELIVER;
+	p->notify_freeze = true;
+	p->all_sent = false;
+	p->r10_flushed = false;
+	fzc_p_event(p, FZC_EVENT_CUT);
+	open_gate(p);
+}
+
+bool fzc_p_recorded(const struct fzc_pcore *p)
+{
+	return p->phase != FZC_PHASE_CLOSE && p->sb_done >= p->record_at;
+}
+
+/* R11.  Nothing happens if no freeze runs. */
+void fzc_p_void_freeze(struct fzc_pcore *p, const char *why)
+{
+	struct fzc_xfer *x;
+
+	if (fzc_p_freeze_void(p) || p->phase == FZC_PHASE_IDLE)
+		return;
+	fzc_p_say(p, "freeze %llu aborted: %s", (unsigned long long)p->freezing.number, why);
+	p->phase = FZC_PHASE_IDLE;
+	p->send_abort = p->freezing.number;
+	p->aborted = p->freezing.number;
+	p->freezing.number = 0;
+	p->notify_freeze = false;
+	p->sb.freeze.number = 0;
+	p->sb.flags &= ~FZC_SB_FREEZE;
+	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++) {
+		if (x->frozen && x->state == FZC_XFER_PICKED) {
+			x->state = FZC_XFER_ORPHAN;
+			fzc_map_clear_range(&p->inflight, x->first, x->n);
+		}
+		x->frozen = false;
+	}
+	p->aborting = true;
+	fzc_intent_fold(&p->in);
+	fzc_p_dirty_super(p);
+	fzc_p_event(p, FZC_EVENT_ABORT);
+	p->merge_pause = false;
+}
+
+int fzc_p_abort(struct fzc_pcore *p, const char *why)
+{
+	switch (p->phase) {
+	case FZC_PHASE_IDLE:
+		fzc_p_say(p, "no freeze is running");
+		return -ENOENT;
+	case FZC_PHASE_SENT:
+	case FZC_PHASE_DOUBT:
+		fzc_p_say(p, "freeze %llu can no longer be aborted: only the secondary knows whether it is committed",
+			  (unsigned long long)p->freezing.number);
+		return -EBUSY;
+	default:
+		fzc_p_void_freeze(p, why);
+		return 0;
+	}
+}
+
+/* The secondary committed the running freeze. */
+void fzc_p_finish(struct fzc_pcore *p)
+{
+	p->sb.image = p->freezing;
+	p->sb.freeze.number = 0;
+	p->sb.flags &= ~(FZC_SB_FREEZE | FZC_SB_FIRST_COPY);
+	p->freezing.number = 0;
+	p->phase = FZC_PHASE_IDLE;
+	p->notify_freeze = false;
+	fzc_map_move(&p->frozen, NULL, U32_MAX);
+	fzc_intent_forget(&p->in);
+	fzc_p_dirty_super(p);
+	fzc_p_event(p, FZC_EVENT_COMMIT);
+	p->merge_pause = false;
+}
+
+/* A bounded part of an abort's moving; true when some remains. */
+static bool abort_chore(struct fzc_pcore *p)
+{
+	if (!p->aborting)
+		return false;
+	if (!fzc_map_move(&p->frozen, &p->unsent, 256))
+		return true;
+	p->aborting = false;
+	p->merge_pause = false;
+	p->wake = true;
+	return false;
+}
+
+/* R10: before ALL_SENT, what the image holds is durable on this side too. */
+static bool r10_next(struct fzc_pcore *p, struct fzc_act *act)
+{
+	if (p->phase != FZC_PHASE_DELIVER || p->frozen.count || p->r10_flushed ||
+	    p->r10_flushing || p->stop_step)
+		return false;
+	p->r10_flushing = true;
+	act->kind = FZC_ACT_FLUSH;
+	act->dev = FZC_DATA;
+	act->job = FZC_JOB_R10;
+	act->ticket = p->freezing.number;
+	return true;
+}
+
+static void r10_done(struct fzc_pcore *p, u64 number, int err)
+{
+	p->r10_flushing = false;
+	if (p->freezing.number != number)
+		return;
+	if (err)
+		fzc_p_void_freeze(p, "flushing the data device failed");
+	else
+		p->r10_flushed = true;
+}
+
+/* ---- superblock ---- */
+
+static bool super_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page)
+{
+	if (p->in.sb_dirty) {
+		p->in.sb_dirty = false;
+		fzc_p_dirty_super(p);
+	}
+	if (p->sb_busy || p->sb_retry || p->sb_want == p->sb_done || p->format_step)
+		return false;
+	p->sb_busy = true;
+	p->sb_writing = p->sb_want;
+	p->sb.seq = ++p->seq;
+	fzc_super_encode(&p->sb, page);
+	act->kind = FZC_ACT_WRITE;
+	act->dev = FZC_META;
+	act->job = FZC_JOB_SUPER;
+	act->offset = FZC_OFF_SUPER + FZC_PAGE * !p->sb_copy;
+	act->fua = true;
+	return true;
+}
+
+static void super_done(struct fzc_pcore *p, int err)
+{
+	p->sb_busy = false;
+	if (err) {
+		if (!p->meta_failed)
+			fzc_p_event(p, FZC_EVENT_ERROR);
+		fzc_p_say(p, "writing the superblock to the meta device failed (%d)", err);
+		p->meta_failed = true;
+		p->sb_retry = true;
+		return;
+	}
+	p->meta_failed = p->in.failed;
+	p->sb_copy ^= 1;
+	p->sb_done = p->sb_writing;
+	if (p->sb_done >= p->record_at)
+		p->in.hold = false;
+	fzc_p_session_done(p);
+}
+
+/* ---- sync ---- */
+
+static bool flush_act(struct fzc_act *act, u8 dev, u8 job)
+{
+	act->kind = FZC_ACT_FLUSH;
+	act->dev = dev;
+	act->job = job;
+	return true;
+}
+
+static void sync_end(struct fzc_pcore *p)
+{
+	p->sync_step = SYNC_IDLE;
+	p->sync_ended = p->sync_started;
+	p->synced_news = true;
+	if (p->sync_err)
+		fzc_map_move(&p->slots.todo, &p->slots.dirty, U32_MAX);
+	if (p->ckpt_ticket && p->sync_ended >= p->ckpt_ticket) {
+		p->ckpt_ticket = 0;
+		fzc_intent_synced(&p->in, p->sync_err);
+	}
+}
+
+static bool sync_page(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page)
+{
+	u32 n;
+
+	/* replay needs the record to know which log counts */
+	if (p->sb_done < p->record_at || !fzc_slots_sync_page(&p->slots, &n))
+		return false;
+	fzc_slots_encode(&p->slots, n, &page->index);
+	fzc_page_seal(page, FZC_PAGE_INDEX, p->sb.format, ++p->seq, p->sb.log[0], n);
+	p->sync_pages++;
+	act->kind = FZC_ACT_WRITE;
+	act->dev = FZC_DIFF;
+	act->job = FZC_JOB_SYNC_PAGE;
+	act->offset = fzc_index_offset(n, !p->slots.copy[n]);
+	act->arg = n;
+	return true;
+}
+
+/* R3: flush what the index will name, write the index, flush it. */
+static bool sync_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page)
+{
+	if (p->in.sync_wanted) {
+		p->in.sync_wanted = false;
+		p->ckpt_ticket = fzc_p_sync(p);
+	}
+	switch (p->sync_step) {
+	case SYNC_IDLE:
+		if (!p->sync_wanted || p->synced_news)
+			return false;
+		p->sync_wanted = false;
+		p->sync_started++;
+		p->sync_err = 0;
+		p->sync_step = SYNC_FLUSH;
+		p->sync_diff_due = p->slots.used;
+		p->sync_flushes = p->slots.used ? 2 : 1;
+		fzc_slots_sync_begin(&p->slots);
+		return flush_act(act, FZC_DATA, FZC_JOB_SYNC_FLUSH);
+	case SYNC_PAGES:
+		if (sync_page(p, act, page))
+			return true;
+		if (p->sync_pages || p->slots.todo.count)
+			return false;
+		if (p->sync_err) {
+			sync_end(p);
+			return false;
+		}
+		p->sync_step = SYNC_FLUSH2;
+		return flush_act(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH2);
+	default:
+		return false;
+	}
+}
+
+static void sync_flushed(struct fzc_pcore *p, const struct fzc_act *act, int err)
+{
+	if (err)
+		p->sync_err = err;
+	if (err && act->dev == FZC_DIFF)
+		p->diff_failed = true;
+	if (err)
+		fzc_p_void_freeze(p, act->dev == FZC_DIFF ? "flushing the diff device failed" :
+							    "flushing the data device failed");
+	if (--p->sync_flushes)
+		return;
+	if (p->sync_err) {
+		sync_end(p);
+		return;
+	}
+	fzc_slots_sync_flushed(&p->slots);
+	if (p->slots.todo.count)
+		p->sync_step = SYNC_PAGES;
+	else
+		sync_end(p);
+}
+
+static void sync_page_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
+{
+	p->sync_pages--;
+	fzc_slots_page_written(&p->slots, act->arg, !err);
+	if (err) {
+		p->sync_err = err;
+		p->diff_failed = true;
+		fzc_p_void_freeze(p, "writing the index to the diff device failed");
+	}
+}
+
+/* The second flush of a sync's first step: DATA's was given out before. */
+static bool sync_diff_flush(struct fzc_pcore *p, struct fzc_act *act)
+{
+	if (!p->sync_diff_due)
+		return false;
+	p->sync_diff_due = false;
+	return flush_act(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH);
+}
+
+/* ---- merge ---- */
+
+static bool mergeable(struct fzc_pcore *p, u32 slot)
+{
+	return fzc_slot_state(&p->slots, slot) == FZC_SLOT_LIVE && !p->slots.writes[slot] &&
+	       !fzc_map_test(&p->frozen, p->slots.block[slot]);
+}
+
+static void pick_batch(struct fzc_pcore *p)
+{
+	struct fzc_copy *c = &p->copy;
+	u32 i, slot = p->merge_cursor;
+
+	c->n = 0;
+	c->from_dev = FZC_DIFF;
+	c->to_dev = FZC_DATA;
+	for (i = 0; i < p->slots.nslots && c->n < FZC_COPY_BATCH; i++, slot++) {
+		if (slot >= p->slots.nslots)
+			slot = 0;
+		if (!p->slots.flags[slot] || !mergeable(p, slot))
+			continue;
+		fzc_slot_set_state(&p->slots, slot, FZC_SLOT_MERGING);
+		memset(&c->item[c->n], 0, sizeof(c->item[0]));
+		c->item[c->n].block = p->slots.block[slot];
+		c->item[c->n++].from = slot;
+	}
+	p->merge_cursor = slot;
+}
+
+static bool merge_allowed(const struct fzc_pcore *p)
+{
+	return p->slots.used && !p->merge_pause &&
+	       (p->phase == FZC_PHASE_IDLE || p->phase == FZC_PHASE_SENT ||
+		p->phase == FZC_PHASE_DOUBT);
+}
+
+static bool merge_next(struct fzc_pcore *p, struct fzc_act *act)
+{
+	if (p->merge_step != MERGE_IDLE || !merge_allowed(p) || p->stop_step)
+		return false;
+	pick_batch(p);
+	if (!p->copy.n) {
+		p->merge_pause = true;
+		return false;
+	}
+	p->merge_step = MERGE_COPY;
+	act->kind = FZC_ACT_COPY;
+	act->job = FZC_JOB_MERGE;
+	act->copy = &p->copy;
+	return true;
+}
+
+/* The copies are done: retire those that nobody wrote meanwhile. */
+static void merge_copied(struct fzc_pcore *p)
+{
+	struct fzc_copy_item *it;
+	u32 n = 0;
+
+	for (it = p->copy.item; it < p->copy.item + p->copy.n; it++) {
+		if (fzc_slot_state(&p->slots, it->from) != FZC_SLOT_MERGING) {
+			it->result = FZC_COPY_BAD;	/* written again */
+		} else if (it->result != FZC_COPY_OK) {
+			fzc_slot_set_state(&p->slots, it->from, FZC_SLOT_LIVE);
+			p->merge_pause = true;
+			fzc_p_say(p, "merging block %llu failed", (unsigned long long)it->block);
+			fzc_p_event(p, FZC_EVENT_ERROR);
+		} else {
+			fzc_slot_retire(&p->slots, it->from);
+			n++;
+		}
+	}
+	p->merge_step = n ? MERGE_SYNC : MERGE_IDLE;
+	if (n)
+		p->merge_ticket = fzc_p_sync(p);
+}
+
+/* R12: flushed and durably retired; now the blocks may be written in place. */
+static void merge_step(struct fzc_pcore *p)
+{
+	struct fzc_copy_item *it;
+
+	if (p->merge_step != MERGE_SYNC || p->sync_ended < p->merge_ticket)
+		return;
+	for (it = p->copy.item; it < p->copy.item + p->copy.n; it++) {
+		if (it->result != FZC_COPY_OK)
+			continue;
+		if (p->sync_err)
+			fzc_slot_unretire(&p->slots, it->from);
+		else
+			fzc_slot_release(&p->slots, it->from);
+	}
+	if (p->sync_err)
+		p->merge_pause = true;
+	p->merge_step = MERGE_IDLE;
+	p->wake = true;
+	if (!p->slots.used)
+		fzc_p_event(p, FZC_EVENT_MERGED);
+}
+
+/* ---- next, done, tick ---- */
+
+static bool news_next(struct fzc_pcore *p, struct fzc_act *act)
+{
+	if (p->drop) {
+		p->drop = false;
+		act->kind = FZC_ACT_DROP;
+		return true;
+	}
+	if (p->synced_news) {
+		p->synced_news = false;
+		act->kind = FZC_ACT_SYNCED;
+		act->ticket = p->sync_ended;
+		act->err = p->sync_err;
+		return true;
+	}
+	p->wake |= p->in.wake;
+	p->in.wake = false;
+	if (p->wake) {
+		p->wake = false;
+		act->kind = FZC_ACT_WAKE;
+		return true;
+	}
+	if (p->events) {
+		act->event = __ffs64(p->events);
+		p->events &= p->events - 1;
+		act->kind = FZC_ACT_EVENT;
+		return true;
+	}
+	return false;
+}
+
+bool fzc_p_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page)
+{
+	memset(act, 0, sizeof(*act));
+	if (abort_chore(p)) {
+		act->kind = FZC_ACT_AGAIN;
+		return true;
+	}
+	if (p->sync_step == SYNC_IDLE)
+		merge_step(p);
+	if (news_next(p, act))
+		return true;
+	if (p->format_step)
+		return fzc_p_start_next(p, act, page);
+	return super_next(p, act, page) || fzc_intent_next(&p->in, act, page) ||
+	       sync_diff_flush(p, act) || sync_next(p, act, page) || r10_next(p, act) ||
+	       fzc_p_session_next(p, act) || merge_next(p, act) || fzc_p_stop_next(p, act, page) ||
+	       news_next(p, act);
+}
+
+void fzc_p_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
+{
+	switch (act->job) {
+	case FZC_JOB_SUPER:
+		super_done(p, err);
+		break;
+	case FZC_JOB_SYNC_FLUSH:
+		sync_flushed(p, act, err);
+		break;
+	case FZC_JOB_SYNC_PAGE:
+		sync_page_done(p, act, err);
+		break;
+	case FZC_JOB_SYNC_FLUSH2:
+		p->sync_err = err;
+		p->diff_failed |= !!err;
+		sync_end(p);
+		break;
+	case FZC_JOB_MERGE:
+		merge_copied(p);
+		break;
+	case FZC_JOB_R10:
+		r10_done(p, act->ticket, err);
+		break;
+	case FZC_JOB_FORMAT:
+		p->format_busy--;
+		p->stop_failed |= !!err;
+		break;
+	case FZC_JOB_STOP_PAGE:
+	case FZC_JOB_STOP_FLUSH:
+		p->stop_busy--;
+		p->stop_failed |= !!err;
+		break;
+	default:
+		fzc_intent_done(&p->in, act, err);
+	}
+}
+
+void fzc_p_tick(struct fzc_pcore *p)
+{
+	p->sb_retry = false;
+	p->merge_pause = false;
+	p->read_trouble = false;
+	p->peer_full = false;
+	fzc_intent_tick(&p->in);
+}

@@ -1,0 +1,181 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The primary's core: host reads and writes, and what is read for sending. */
+#include "pcore.h"
+
+/* A divert cannot be had: the freeze gives way, the write goes on in place (P3). */
+static enum fzc_go divert_impossible(struct fzc_pcore *p)
+{
+	if (p->phase == FZC_PHASE_DELIVER)
+		fzc_p_void_freeze(p, p->diff_failed ? "the difference volume failed" :
+						      "the difference volume is full");
+	return FZC_GO_PARK;	/* until `frozen` is empty */
+}
+
+/*
+ * Can all blocks of a write have a place now, and how many need a new slot?
+ * R1: a block whose divert is pending makes a second write wait.
+ */
+static bool places_free(struct fzc_pcore *p, u64 first, u64 last, u32 *need)
+{
+	u64 b;
+
+	*need = 0;
+	for (b = first; b <= last; b++) {
+		u32 slot = fzc_slots_find(&p->slots, b);
+
+		if (slot == FZC_NO_SLOT) {
+			*need += fzc_map_test(&p->frozen, b);
+			continue;
+		}
+		switch (fzc_slot_state(&p->slots, slot)) {
+		case FZC_SLOT_FILLING:
+		case FZC_SLOT_RETIRING:	/* R12 */
+			return false;
+		default:
+			if (p->slots.writes[slot] == 0xff)
+				return false;
+		}
+	}
+	return true;
+}
+
+static void take_places(struct fzc_pcore *p, u64 first, u64 last)
+{
+	u64 b;
+
+	for (b = first; b <= last; b++) {
+		u32 slot = fzc_slots_find(&p->slots, b);
+
+		if (slot == FZC_NO_SLOT && fzc_map_test(&p->frozen, b))
+			slot = fzc_slots_alloc(&p->slots, b);
+		if (slot == FZC_NO_SLOT)
+			continue;
+		/* a block that is written again leaves the batch that is being merged */
+		if (fzc_slot_state(&p->slots, slot) == FZC_SLOT_MERGING)
+			fzc_slot_set_state(&p->slots, slot, FZC_SLOT_LIVE);
+		p->slots.writes[slot]++;
+	}
+}
+
+enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last)
+{
+	bool mixed = p->slots.used || p->frozen.count;
+	enum fzc_go go;
+	u32 need = 0;
+	u64 b;
+
+	/* R4: a parked write holds nothing */
+	if (p->gate_closed)
+		return FZC_GO_PARK;
+	if (mixed && !places_free(p, first, last, &need))
+		return FZC_GO_PARK;
+	if (need && (p->diff_failed || need > fzc_slots_free(&p->slots)))
+		return divert_impossible(p);
+	go = fzc_intent_enter(&p->in, first, last);
+	if (go != FZC_GO_DATA)
+		return go;
+	if (mixed)
+		take_places(p, first, last);
+	for (b = first; b <= last; b++)
+		fzc_intent_mark(&p->in, b);
+	p->writes++;
+	return mixed ? FZC_GO_MIXED : FZC_GO_DATA;
+}
+
+enum fzc_place fzc_p_write_place(struct fzc_pcore *p, u64 block, u32 *slot)
+{
+	*slot = fzc_slots_find(&p->slots, block);
+	if (*slot == FZC_NO_SLOT)
+		return FZC_AT_DATA;
+	return fzc_slot_state(&p->slots, *slot) == FZC_SLOT_FILLING ? FZC_AT_NEW : FZC_AT_SLOT;
+}
+
+static void end_block(struct fzc_pcore *p, u64 b, int err, bool *retry)
+{
+	u32 slot = fzc_slots_find(&p->slots, b);
+
+	/* the sender may have read the old content after the write was submitted */
+	fzc_map_set(&p->unsent, b);
+	if (p->sb.flags & FZC_SB_FIRST_COPY)
+		fzc_intent_mark(&p->in, b);
+	if (slot == FZC_NO_SLOT)
+		return;
+	p->slots.writes[slot]--;
+	if (fzc_slot_state(&p->slots, slot) != FZC_SLOT_FILLING) {
+		fzc_slot_filled(&p->slots, slot);
+	} else if (!err) {
+		fzc_slot_filled(&p->slots, slot);
+		p->wake = true;
+	} else {
+		fzc_slot_cancel(&p->slots, slot);
+		p->wake = true;
+		*retry = true;
+	}
+}
+
+bool fzc_p_write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool diff_err)
+{
+	bool retry = false;
+	u64 b;
+
+	for (b = first; b <= last; b++)
+		end_block(p, b, err, &retry);
+	fzc_intent_exit(&p->in, first, last);
+	p->wake |= p->in.wake;
+	p->in.wake = false;
+	if (diff_err && !p->diff_failed) {
+		p->diff_failed = true;
+		fzc_p_event(p, FZC_EVENT_ERROR);
+		fzc_p_void_freeze(p, "the difference volume failed");
+	}
+	p->writes--;
+	fzc_p_try_cut(p);
+	return retry && diff_err;
+}
+
+enum fzc_go fzc_p_read_begin(struct fzc_pcore *p, u64 first, u64 last)
+{
+	(void)first;
+	(void)last;
+	return p->slots.used ? FZC_GO_MIXED : FZC_GO_DATA;
+}
+
+/* Where the newest completed content of a block is. */
+static enum fzc_place newest(struct fzc_pcore *p, u64 block, u32 *slot)
+{
+	*slot = fzc_slots_find(&p->slots, block);
+	if (*slot == FZC_NO_SLOT)
+		return FZC_AT_DATA;
+	switch (fzc_slot_state(&p->slots, *slot)) {
+	case FZC_SLOT_LIVE:
+	case FZC_SLOT_MERGING:
+		fzc_slot_read_get(&p->slots, *slot);
+		return FZC_AT_SLOT;
+	default:
+		return FZC_AT_DATA;
+	}
+}
+
+enum fzc_place fzc_p_read_place(struct fzc_pcore *p, u64 block, u32 *slot)
+{
+	return newest(p, block, slot);
+}
+
+enum fzc_place fzc_p_source(struct fzc_pcore *p, const struct fzc_xfer *x, u64 block, u32 *slot)
+{
+	/* R9: what is frozen is read from DATA, whatever was written since */
+	if (x->frozen)
+		return FZC_AT_DATA;
+	return newest(p, block, slot);
+}
+
+void fzc_p_slot_put(struct fzc_pcore *p, u32 slot)
+{
+	fzc_slot_read_put(&p->slots, slot);
+}
+
+u64 fzc_p_sync(struct fzc_pcore *p)
+{
+	p->sync_wanted = true;
+	return p->sync_started + 1;
+}

@@ -1,0 +1,795 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The secondary's core: making durable, committing, merging, folding; what to do next. */
+#include "score.h"
+
+enum { SYNC_IDLE, SYNC_FLUSH, SYNC_PAGES, SYNC_FLUSH2, SYNC_PROGRESS, SYNC_PROGRESS_WAIT };
+enum { MERGE_IDLE, MERGE_COPY, MERGE_FLUSH, MERGE_DAMAGED, MERGE_READS, MERGE_SUPER };
+enum { FOLD_IDLE, FOLD_PICK, FOLD_COPY, FOLD_SYNC, FOLD_SUPER };
+
+enum fzc_s_job {
+	JOB_SUPER = FZC_JOB_INTENT_END, JOB_SYNC_FLUSH, JOB_SYNC_PAGE, JOB_SYNC_FLUSH2,
+	JOB_PROGRESS, JOB_MERGE, JOB_MERGE_FLUSH, JOB_DAMAGED, JOB_FOLD, JOB_IN_FLUSH, JOB_FORMAT,
+};
+
+static u64 align8(u64 n)
+{
+	return (n + 7) & ~7ULL;
+}
+
+u64 fzc_s_bytes(const struct fzc_geometry *geo)
+{
+	return align8(fzc_intent_bytes(geo)) + align8(fzc_slots_bytes(geo->slots[0], true)) +
+	       align8(fzc_slots_bytes(geo->slots[1], true)) + 2 * fzc_map_bytes(geo->blocks);
+}
+
+void fzc_s_init(struct fzc_score *s, void *mem, const struct fzc_geometry *geo,
+		const struct fzc_opts *opts)
+{
+	u8 *m = mem;
+	int i;
+
+	memset(s, 0, sizeof(*s));
+	s->geo = *geo;
+	s->opts = *opts;
+	fzc_intent_init(&s->in, m, &s->geo, &s->sb, &s->seq);
+	m += align8(fzc_intent_bytes(geo));
+	for (i = 0; i < 2; i++) {
+		fzc_slots_init(&s->stage[i], m, geo->slots[i], true);
+		m += align8(fzc_slots_bytes(geo->slots[i], true));
+		fzc_map_init(&s->staged[i], m, geo->blocks);
+		m += fzc_map_bytes(geo->blocks);
+	}
+}
+
+void fzc_s_event(struct fzc_score *s, enum fzc_event_kind kind)
+{
+	s->events |= 1U << kind;
+}
+
+u64 fzc_s_dirty_super(struct fzc_score *s)
+{
+	return ++s->sb_want;
+}
+
+void fzc_s_reset_stage(struct fzc_score *s, u8 i)
+{
+	fzc_slots_reset(&s->stage[i]);
+	fzc_map_zero(&s->staged[i]);
+	s->sb.log[i] = ++s->sb.next_gen;
+}
+
+/* ---- superblock ---- */
+
+static bool super_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
+{
+	if (s->in.sb_dirty) {
+		s->in.sb_dirty = false;
+		fzc_s_dirty_super(s);
+	}
+	if (s->sb_busy || s->sb_retry || s->sb_want == s->sb_done)
+		return false;
+	s->sb_busy = true;
+	s->sb_writing = s->sb_want;
+	s->sb.seq = ++s->seq;
+	fzc_super_encode(&s->sb, page);
+	act->kind = FZC_ACT_WRITE;
+	act->dev = FZC_META;
+	act->job = JOB_SUPER;
+	act->offset = FZC_OFF_SUPER + FZC_PAGE * !s->sb_copy;
+	act->fua = true;
+	return true;
+}
+
+static void commit_done(struct fzc_score *s)
+{
+	bool direct = !fzc_s_merging(s);
+
+	s->commit_at = 0;
+	s->commit.number = 0;
+	s->say_committed = s->link == FZC_SLINK_UP;
+	s->say_merged = direct && s->say_committed;
+	s->overlay = !direct;
+	s->has_image = true;
+	s->parity ^= 1;
+	s->merge_cursor = 0;
+	s->merge_total = direct ? 0 : s->staged[!s->sb.stage_cur].count;
+	s->merge_left = s->merge_total;
+	fzc_s_event(s, FZC_EVENT_COMMIT);
+	if (direct)
+		fzc_s_event(s, FZC_EVENT_MERGED);
+}
+
+static void merge_done(struct fzc_score *s)
+{
+	s->merge_step = MERGE_IDLE;
+	s->merged_at = 0;
+	s->merge_total = 0;
+	s->say_merged = s->link == FZC_SLINK_UP;
+	s->need = s->ndamaged;
+	fzc_s_event(s, FZC_EVENT_MERGED);
+	s->wake = true;
+}
+
+static void super_done(struct fzc_score *s, int err)
+{
+	s->sb_busy = false;
+	if (err) {
+		if (!s->meta_failed)
+			fzc_s_event(s, FZC_EVENT_ERROR);
+		fzc_s_say(s, "writing the superblock to the meta device failed (%d)", err);
+		s->meta_failed = true;
+		s->sb_retry = true;
+		return;
+	}
+	s->meta_failed = s->in.failed;
+	s->sb_copy ^= 1;
+	s->sb_done = s->sb_writing;
+	if (s->commit_at && s->sb_done >= s->commit_at)
+		commit_done(s);
+	if (s->merge_step == MERGE_SUPER && s->sb_done >= s->merged_at)
+		merge_done(s);
+	if (s->fold_step == FOLD_SUPER && s->sb_done >= s->fold_at) {
+		s->fold_step = FOLD_IDLE;
+		/* the tag of an emptied stage is durable before anything is staged there */
+		if (s->fold_real)
+			fzc_s_reset_stage(s, !s->sb.stage_cur);
+		s->hold_at = fzc_s_dirty_super(s);
+	}
+	if (s->link == FZC_SLINK_STORING && s->sb_done >= s->session_at) {
+		s->link = FZC_SLINK_UP;
+		s->send_session_ok = true;
+		s->need = s->ndamaged;
+		fzc_s_event(s, FZC_EVENT_CONNECT);
+	}
+	if (s->recover_at && s->sb_done >= s->recover_at) {
+		s->recover_at = 0;
+		fzc_s_event(s, FZC_EVENT_RECOVERED);
+	}
+}
+
+/* ---- sync ---- */
+
+/* Frames from the first on that are all written. */
+static u64 written_prefix(const struct fzc_score *s)
+{
+	u64 f = s->durable;
+
+	while (f < s->frames && s->rx[(f + 1) % FZC_MAX_RX].written)
+		f++;
+	return f;
+}
+
+static bool flush_act(struct fzc_act *act, u8 dev, u8 job)
+{
+	act->kind = FZC_ACT_FLUSH;
+	act->dev = dev;
+	act->job = job;
+	return true;
+}
+
+/* Flush the next device of @mask, if any. */
+static bool flush_due(struct fzc_score *s, struct fzc_act *act, u8 job)
+{
+	u8 dev;
+
+	for (dev = 0; dev < FZC_NR_DEVS; dev++)
+		if (s->sync_due & 1U << dev) {
+			s->sync_due &= ~(1U << dev);
+			s->sync_flushes++;
+			return flush_act(act, dev, job);
+		}
+	return false;
+}
+
+static bool sync_page(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
+{
+	u32 n;
+	u8 i;
+
+	for (i = 0; i < 2; i++) {
+		struct fzc_slots *slots = &s->stage[i];
+
+		if (!fzc_slots_sync_page(slots, &n))
+			continue;
+		fzc_slots_encode(slots, n, &page->index);
+		fzc_page_seal(page, FZC_PAGE_INDEX, s->sb.format, ++s->seq, s->sb.log[i], n);
+		s->sync_pages++;
+		s->sync_paged |= 1U << fzc_stage_dev(i);
+		act->kind = FZC_ACT_WRITE;
+		act->dev = fzc_stage_dev(i);
+		act->job = JOB_SYNC_PAGE;
+		act->offset = fzc_index_offset(n, !slots->copy[n]);
+		act->arg = n;
+		return true;
+	}
+	return false;
+}
+
+static void sync_end(struct fzc_score *s)
+{
+	int i;
+
+	s->sync_step = SYNC_IDLE;
+	if (s->sync_err) {
+		for (i = 0; i < 2; i++)
+			fzc_map_move(&s->stage[i].todo, &s->stage[i].dirty, U32_MAX);
+		s->dirty = 1U << FZC_DATA | 1U << FZC_DIFF | 1U << FZC_DIFF_B;
+		s->stage_failed = true;
+		s->drop = true;
+		fzc_s_say(s, "making staged blocks durable failed (%d)", s->sync_err);
+		fzc_s_event(s, FZC_EVENT_ERROR);
+		return;
+	}
+	if (s->fold_step == FOLD_SYNC && s->sync_fold)
+		s->sync_fold = false;
+	if (s->link != FZC_SLINK_UP || s->batch <= s->durable)
+		return;
+	s->durable = s->batch;
+	s->last_durable = s->batch;
+	s->say_durable = true;
+}
+
+static void progress_page(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
+{
+	memset(page, 0, sizeof(*page));
+	memcpy(page->progress.session, s->sb.session.b, 16);
+	page->progress.frames = cpu_to_le64(s->batch);
+	fzc_page_seal(page, FZC_PAGE_PROGRESS, s->sb.format, ++s->seq, 0, 0);
+	act->kind = FZC_ACT_WRITE;
+	act->dev = FZC_META;
+	act->job = JOB_PROGRESS;
+	act->offset = FZC_OFF_PROGRESS + FZC_PAGE * !s->progress_copy;
+	act->fua = true;
+}
+
+static bool sync_due(const struct fzc_score *s)
+{
+	if (s->fold_step == FOLD_SYNC)
+		return s->sync_fold;
+	return s->link == FZC_SLINK_UP && written_prefix(s) > s->durable;
+}
+
+/* DURABLE is said after: flush of what was written, index, flush of that, progress. */
+static bool sync_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
+{
+	switch (s->sync_step) {
+	case SYNC_IDLE:
+		if (!sync_due(s))
+			return false;
+		s->sync_err = 0;
+		s->sync_paged = 0;
+		s->batch = s->link == FZC_SLINK_UP ? written_prefix(s) : 0;
+		s->sync_due = s->dirty;
+		s->dirty = 0;
+		fzc_slots_sync_begin(&s->stage[0]);
+		fzc_slots_sync_begin(&s->stage[1]);
+		s->sync_step = SYNC_FLUSH;
+		fallthrough;
+	case SYNC_FLUSH:
+		if (flush_due(s, act, JOB_SYNC_FLUSH))
+			return true;
+		if (s->sync_flushes)
+			return false;
+		if (s->sync_err) {
+			sync_end(s);
+			return false;
+		}
+		fzc_slots_sync_flushed(&s->stage[0]);
+		fzc_slots_sync_flushed(&s->stage[1]);
+		s->sync_step = SYNC_PAGES;
+		fallthrough;
+	case SYNC_PAGES:
+		if (sync_page(s, act, page))
+			return true;
+		if (s->sync_pages)
+			return false;
+		s->sync_due = s->sync_paged;
+		s->sync_step = SYNC_FLUSH2;
+		fallthrough;
+	case SYNC_FLUSH2:
+		if (!s->sync_err && flush_due(s, act, JOB_SYNC_FLUSH2))
+			return true;
+		if (s->sync_flushes)
+			return false;
+		if (s->sync_err || s->batch <= s->durable || s->link != FZC_SLINK_UP) {
+			sync_end(s);
+			return false;
+		}
+		s->sync_step = SYNC_PROGRESS_WAIT;
+		progress_page(s, act, page);
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void sync_done(struct fzc_score *s, const struct fzc_act *act, int err)
+{
+	if (err)
+		s->sync_err = err;
+	switch (act->job) {
+	case JOB_SYNC_PAGE:
+		s->sync_pages--;
+		fzc_slots_page_written(&s->stage[act->dev == FZC_DIFF_B], act->arg, !err);
+		break;
+	case JOB_PROGRESS:
+		s->progress_copy ^= !err;
+		sync_end(s);
+		break;
+	default:
+		s->sync_flushes--;
+	}
+}
+
+/* ---- commit ---- */
+
+/* R14: all of it is durable: one superblock write makes it the image. */
+static void commit_step(struct fzc_score *s)
+{
+	struct fzc_super *sb = &s->sb;
+
+	if (!s->commit.number || s->commit_at || s->durable < s->frames)
+		return;
+	sb->image = s->commit;
+	sb->freeze.number = 0;
+	sb->building = s->commit.number + 1;
+	if (sb->flags & FZC_SB_FIRST_COPY) {
+		sb->flags &= ~FZC_SB_FIRST_COPY;
+	} else {
+		sb->flags |= FZC_SB_MERGING;
+		sb->stage_cur = !sb->stage_cur;
+	}
+	s->commit_at = fzc_s_dirty_super(s);
+	s->hold_at = s->commit_at;
+}
+
+/* ---- merge ---- */
+
+static u32 damaged_find(const struct fzc_score *s, u64 block)
+{
+	u32 i;
+
+	for (i = 0; i < s->ndamaged; i++)
+		if (s->damaged[i] == block)
+			break;
+	return i;
+}
+
+static bool pick_merge(struct fzc_score *s)
+{
+	u8 m = !s->sb.stage_cur;
+	struct fzc_slots *slots = &s->stage[m];
+	struct fzc_copy *c = &s->copy;
+	u64 b;
+
+	c->n = 0;
+	c->from_dev = fzc_stage_dev(m);
+	c->to_dev = FZC_DATA;
+	for (b = fzc_map_next(&s->staged[m], s->merge_cursor);
+	     b < s->geo.blocks && c->n < FZC_COPY_BATCH; b = fzc_map_next(&s->staged[m], b + 1)) {
+		struct fzc_copy_item *it = &c->item[c->n++];
+
+		memset(it, 0, sizeof(*it));
+		it->block = b;
+		it->from = fzc_slots_find(slots, b);
+		it->zero = slots->flags[it->from] & FZC_SLOT_ZERO;
+		it->check = !it->zero;
+		it->crc = slots->crc[it->from];
+	}
+	return c->n;
+}
+
+static bool damaged_page(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
+{
+	u32 i;
+
+	memset(page, 0, sizeof(*page));
+	page->damaged.n = cpu_to_le32(s->ndamaged);
+	for (i = 0; i < s->ndamaged; i++)
+		page->damaged.block[i] = cpu_to_le64(s->damaged[i]);
+	fzc_page_seal(page, FZC_PAGE_DAMAGED, s->sb.format, ++s->seq, 0, 0);
+	act->kind = FZC_ACT_WRITE;
+	act->dev = FZC_META;
+	act->job = JOB_DAMAGED;
+	act->offset = FZC_OFF_DAMAGED + FZC_PAGE * !s->damaged_copy;
+	act->fua = true;
+	s->damaged_dirty = false;
+	return true;
+}
+
+static bool merge_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
+{
+	u8 m = !s->sb.stage_cur;
+
+	if (!s->overlay && s->merge_step < MERGE_READS)
+		return false;
+	switch (s->merge_step) {
+	case MERGE_IDLE:
+		/* reads that began on the old image still expect to find it in DATA */
+		if (s->merge_pause || s->stop_step || s->reads[!s->parity])
+			return false;
+		if (pick_merge(s)) {
+			s->merge_step = MERGE_COPY;
+			act->kind = FZC_ACT_COPY;
+			act->job = JOB_MERGE;
+			act->copy = &s->copy;
+			return true;
+		}
+		s->merge_step = MERGE_FLUSH;
+		return flush_act(act, FZC_DATA, JOB_MERGE_FLUSH);
+	case MERGE_DAMAGED:
+		if (s->merge_pause)
+			return false;
+		if (s->damaged_busy)
+			return false;
+		if (s->damaged_dirty) {
+			s->damaged_busy = true;
+			return damaged_page(s, act, page);
+		}
+		s->merge_step = MERGE_READS;
+		s->overlay = false;
+		fallthrough;
+	case MERGE_READS:
+		if (s->stage_reads[m])
+			return false;
+		fzc_s_reset_stage(s, m);
+		s->sb.flags &= ~FZC_SB_MERGING;
+		s->merged_at = fzc_s_dirty_super(s);
+		s->merge_step = MERGE_SUPER;
+		act->kind = FZC_ACT_AGAIN;
+		return true;
+	default:
+		return false;
+	}
+}
+
+/* R16: a slot whose checksum does not match is not merged. */
+static bool note_damage(struct fzc_score *s, const struct fzc_copy_item *it)
+{
+	u32 i = damaged_find(s, it->block);
+
+	if (it->result == FZC_COPY_OK && i < s->ndamaged) {
+		s->damaged[i] = s->damaged[--s->ndamaged];
+		s->damaged_dirty = true;
+	} else if (it->result == FZC_COPY_BAD && i == s->ndamaged) {
+		if (s->ndamaged == FZC_MAX_DAMAGED)
+			return false;
+		s->damaged[s->ndamaged++] = it->block;
+		s->damaged_dirty = true;
+		fzc_s_say(s, "block %llu: the staged content does not match its checksum",
+			  (unsigned long long)it->block);
+		fzc_s_event(s, FZC_EVENT_ERROR);
+	}
+	return true;
+}
+
+static void merge_copied(struct fzc_score *s)
+{
+	struct fzc_copy_item *it;
+
+	s->merge_step = MERGE_IDLE;
+	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
+		if (it->result == FZC_COPY_EIO || !note_damage(s, it)) {
+			s->data_failed = it->result == FZC_COPY_EIO;
+			s->merge_pause = true;
+			fzc_s_say(s, "merging block %llu failed, trying again",
+				  (unsigned long long)it->block);
+			fzc_s_event(s, FZC_EVENT_ERROR);
+			return;
+		}
+	}
+	s->data_failed = false;
+	s->merge_left -= min_t(u64, s->copy.n, s->merge_left);
+	s->merge_cursor = s->copy.item[s->copy.n - 1].block + 1;
+}
+
+/* ---- fold (R11) ---- */
+
+void fzc_s_fold(struct fzc_score *s)
+{
+	/* while the other stage is being merged, nothing was sent ahead (R9) */
+	s->fold_real = !fzc_s_merging(s);
+	s->fold_step = s->fold_real ? FOLD_PICK : FOLD_SYNC;
+	s->fold_cursor = 0;
+	s->hold = true;
+	s->hold_at = 0;
+}
+
+static void fold_overflow(struct fzc_score *s)
+{
+	fzc_s_reset_stage(s, 0);
+	fzc_s_reset_stage(s, 1);
+	memset(&s->sb.stage, 0, sizeof(s->sb.stage));
+	s->sb.freeze.number = 0;
+	s->fold_step = FOLD_IDLE;
+	s->hold_at = fzc_s_dirty_super(s);
+	s->drop = true;
+	fzc_s_say(s, "no room to add one stage to the other after the abort: both are discarded");
+	fzc_s_event(s, FZC_EVENT_ERROR);
+}
+
+/* Next blocks of the newer stage, each with a slot in the older; false: no room. */
+static bool pick_fold(struct fzc_score *s)
+{
+	u8 cur = s->sb.stage_cur;
+	struct fzc_slots *from = &s->stage[!cur], *to = &s->stage[cur];
+	struct fzc_copy *c = &s->copy;
+	u64 b;
+
+	c->n = 0;
+	c->from_dev = fzc_stage_dev(!cur);
+	c->to_dev = fzc_stage_dev(cur);
+	for (b = fzc_map_next(&s->staged[!cur], s->fold_cursor);
+	     b < s->geo.blocks && c->n < FZC_COPY_BATCH; b = fzc_map_next(&s->staged[!cur], b + 1)) {
+		struct fzc_copy_item *it = &c->item[c->n++];
+
+		memset(it, 0, sizeof(*it));
+		it->block = b;
+		it->from = fzc_slots_find(from, b);
+		it->zero = from->flags[it->from] & FZC_SLOT_ZERO;
+		it->crc = from->crc[it->from];
+		it->to = fzc_slots_find(to, b);
+		if (it->to == FZC_NO_SLOT)
+			it->to = fzc_slots_alloc(to, b);
+		if (it->to == FZC_NO_SLOT)
+			return false;
+		fzc_slot_set_state(to, it->to, FZC_SLOT_FILLING);
+	}
+	return true;
+}
+
+static bool fold_next(struct fzc_score *s, struct fzc_act *act)
+{
+	switch (s->fold_step) {
+	case FOLD_PICK:
+		if (s->merge_pause || s->sync_step != SYNC_IDLE)
+			return false;
+		if (!pick_fold(s)) {
+			fold_overflow(s);
+			return false;
+		}
+		if (s->copy.n) {
+			s->fold_step = FOLD_COPY;
+			act->kind = FZC_ACT_COPY;
+			act->job = JOB_FOLD;
+			act->copy = &s->copy;
+			return true;
+		}
+		s->fold_step = FOLD_SYNC;
+		s->sync_fold = true;
+		return false;
+	case FOLD_SYNC:
+		if (s->sync_fold || s->sync_step != SYNC_IDLE)
+			return false;
+		s->sb.freeze.number = 0;
+		s->sb.building++;	/* the number of an aborted freeze is not used again */
+		s->fold_at = fzc_s_dirty_super(s);
+		s->hold_at = s->fold_at;
+		s->fold_step = FOLD_SUPER;
+		act->kind = FZC_ACT_AGAIN;
+		return true;
+	default:
+		return false;
+	}
+}
+
+static void fold_copied(struct fzc_score *s)
+{
+	u8 cur = s->sb.stage_cur;
+	struct fzc_slots *to = &s->stage[cur];
+	struct fzc_copy_item *it;
+
+	s->fold_step = FOLD_PICK;
+	s->dirty |= 1U << fzc_stage_dev(cur);
+	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
+		if (it->result == FZC_COPY_EIO) {
+			s->merge_pause = true;
+			fzc_s_say(s, "folding block %llu failed, trying again",
+				  (unsigned long long)it->block);
+			fzc_s_event(s, FZC_EVENT_ERROR);
+			return;
+		}
+		to->crc[it->to] = it->crc;
+		to->flags[it->to] &= ~FZC_SLOT_ZERO;
+		if (it->zero)
+			to->flags[it->to] |= FZC_SLOT_ZERO;
+		fzc_slot_filled(to, it->to);
+		fzc_map_set(&s->staged[cur], it->block);
+	}
+	if (s->copy.n)
+		s->fold_cursor = s->copy.item[s->copy.n - 1].block + 1;
+}
+
+/* ---- next, done, tick ---- */
+
+static bool news_next(struct fzc_score *s, struct fzc_act *act)
+{
+	if (s->drop && !s->refuse) {
+		s->drop = false;
+		act->kind = FZC_ACT_DROP;
+		return true;
+	}
+	s->wake |= s->in.wake;
+	s->in.wake = false;
+	if (s->hold && s->hold_at && s->sb_done >= s->hold_at && s->fold_step == FOLD_IDLE) {
+		s->hold = false;
+		s->hold_at = 0;
+		s->wake = true;
+	}
+	if (s->wake) {
+		s->wake = false;
+		act->kind = FZC_ACT_WAKE;
+		return true;
+	}
+	if (s->events) {
+		act->event = __ffs64(s->events);
+		s->events &= s->events - 1;
+		act->kind = FZC_ACT_EVENT;
+		return true;
+	}
+	return false;
+}
+
+static bool intent_flush(struct fzc_score *s, struct fzc_act *act)
+{
+	if (!s->in.sync_wanted || s->in_flushing)
+		return false;
+	s->in.sync_wanted = false;
+	s->in_flushing = true;
+	return flush_act(act, FZC_DATA, JOB_IN_FLUSH);
+}
+
+static bool format_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
+{
+	if (s->format_busy)
+		return false;
+	if (fzc_format_page(&s->sb, &s->geo, s->format_step - 1, page, act)) {
+		act->job = JOB_FORMAT;
+		s->format_busy++;
+		s->format_step++;
+		return true;
+	}
+	s->format_step = 0;
+	s->sb.flags &= ~FZC_SB_FORMATTING;
+	fzc_s_dirty_super(s);
+	act->kind = FZC_ACT_AGAIN;
+	return true;
+}
+
+bool fzc_s_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
+{
+	memset(act, 0, sizeof(*act));
+	fzc_s_session_step(s);
+	commit_step(s);
+	if (news_next(s, act))
+		return true;
+	if (s->format_step)
+		return format_next(s, act, page);
+	return super_next(s, act, page) || fzc_s_session_next(s, act) ||
+	       fzc_intent_next(&s->in, act, page) || intent_flush(s, act) ||
+	       sync_next(s, act, page) || fold_next(s, act) || merge_next(s, act, page) ||
+	       fzc_s_stop_next(s, act) || news_next(s, act);
+}
+
+void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
+{
+	switch (act->job) {
+	case JOB_SUPER:
+		super_done(s, err);
+		break;
+	case JOB_SYNC_FLUSH:
+	case JOB_SYNC_PAGE:
+	case JOB_SYNC_FLUSH2:
+	case JOB_PROGRESS:
+		sync_done(s, act, err);
+		break;
+	case JOB_MERGE:
+		merge_copied(s);
+		break;
+	case JOB_MERGE_FLUSH:
+		/* R16: on an error the merge goes on to be one */
+		s->merge_step = err ? MERGE_IDLE : MERGE_DAMAGED;
+		s->merge_pause = err;
+		if (err) {
+			s->merge_cursor = 0;
+			s->merge_left = s->merge_total;
+		}
+		break;
+	case JOB_DAMAGED:
+		s->damaged_busy = false;
+		s->damaged_copy ^= !err;
+		s->damaged_dirty |= !!err;
+		s->merge_pause |= !!err;
+		break;
+	case JOB_FOLD:
+		fold_copied(s);
+		break;
+	case JOB_IN_FLUSH:
+		s->in_flushing = false;
+		fzc_intent_synced(&s->in, err);
+		break;
+	case JOB_FORMAT:
+		s->format_busy--;
+		s->stop_failed |= !!err;
+		break;
+	default:
+		fzc_intent_done(&s->in, act, err);
+	}
+}
+
+void fzc_s_tick(struct fzc_score *s)
+{
+	s->sb_retry = false;
+	s->merge_pause = false;
+	s->stage_failed = false;
+	if (s->sb.flags & FZC_SB_RECOVERED)
+		fzc_intent_tick(&s->in);
+}
+
+/* ---- host I/O ---- */
+
+enum fzc_go fzc_s_read_begin(struct fzc_score *s, u64 first, u64 last, u8 *token)
+{
+	u64 b;
+
+	if (!s->has_image)
+		return FZC_GO_FAIL;
+	*token = s->parity;
+	s->reads[s->parity]++;
+	for (b = first; b <= last; b++)
+		if ((s->overlay && fzc_map_test(&s->staged[!s->sb.stage_cur], b)) || s->ndamaged)
+			return FZC_GO_MIXED;
+	return FZC_GO_DATA;
+}
+
+enum fzc_s_place fzc_s_read_place(struct fzc_score *s, u64 block, u8 *dev, u32 *slot)
+{
+	u8 m = !s->sb.stage_cur;
+
+	if (s->ndamaged && damaged_find(s, block) < s->ndamaged)
+		return FZC_S_BAD;
+	if (!s->overlay || !fzc_map_test(&s->staged[m], block))
+		return FZC_S_DATA;
+	*slot = fzc_slots_find(&s->stage[m], block);
+	if (s->stage[m].flags[*slot] & FZC_SLOT_ZERO)
+		return FZC_S_ZERO;
+	*dev = fzc_stage_dev(m);
+	s->stage_reads[m]++;
+	return FZC_S_SLOT;
+}
+
+void fzc_s_slot_put(struct fzc_score *s, u8 dev)
+{
+	s->stage_reads[dev == FZC_DIFF_B]--;
+}
+
+void fzc_s_read_end(struct fzc_score *s, u8 token)
+{
+	s->reads[token]--;
+}
+
+bool fzc_s_writable(const struct fzc_score *s)
+{
+	return s->sb.flags & FZC_SB_RECOVERED && !s->recover_at && !fzc_s_merging(s) &&
+	       s->merge_step == MERGE_IDLE;
+}
+
+enum fzc_go fzc_s_write_begin(struct fzc_score *s, u64 first, u64 last)
+{
+	enum fzc_go go;
+	u64 b;
+
+	if (!fzc_s_writable(s))
+		return FZC_GO_DENY;
+	go = fzc_intent_enter(&s->in, first, last);
+	if (go != FZC_GO_DATA)
+		return go;
+	for (b = first; b <= last; b++)
+		fzc_intent_mark(&s->in, b);
+	return FZC_GO_DATA;
+}
+
+void fzc_s_write_end(struct fzc_score *s, u64 first, u64 last)
+{
+	fzc_intent_exit(&s->in, first, last);
+}

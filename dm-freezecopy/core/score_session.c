@@ -1,0 +1,452 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The secondary's core: the session, what the primary sends, recovery. */
+#include "score.h"
+#include "session.h"
+
+static void fill_hello(const struct fzc_score *s, struct fzc_hello *h)
+{
+	memset(h, 0, sizeof(*h));
+	h->role = FZC_SECONDARY;
+	h->blank = s->sb.flags & FZC_SB_BLANK;
+	h->recovered = s->sb.flags & FZC_SB_RECOVERED;
+	h->merging = fzc_s_merging(s);
+	h->direct = s->sb.flags & FZC_SB_FIRST_COPY;
+	h->pair = s->sb.pair;
+	h->sectors = s->geo.sectors;
+	h->block_size = s->geo.block_size;
+	h->image = s->sb.image;
+	h->freeze = s->sb.freeze;
+	h->stage = s->sb.stage;
+	h->session = s->sb.session;
+	h->durable = s->last_durable;
+}
+
+static u32 rx_busy(const struct fzc_score *s)
+{
+	u32 i, n = 0;
+
+	for (i = 0; i < FZC_MAX_RX; i++)
+		n += s->rx[i].busy && !s->rx[i].written;
+	return n;
+}
+
+bool fzc_s_idle(const struct fzc_score *s)
+{
+	return s->link == FZC_SLINK_DOWN && !rx_busy(s) && !s->sync_step && !s->fold_step &&
+	       !s->commit.number && !s->hold && !s->sb_busy && !s->format_step &&
+	       s->sb_want == s->sb_done;
+}
+
+void fzc_s_connected(struct fzc_score *s)
+{
+	memset(s->rx, 0, sizeof(s->rx));
+	s->link = FZC_SLINK_HELLO;
+	s->frames = 0;
+	s->durable = 0;
+	s->drop = false;
+	s->refuse = false;
+}
+
+void fzc_s_disconnected(struct fzc_score *s)
+{
+	if (s->link == FZC_SLINK_UP)
+		fzc_s_event(s, FZC_EVENT_DISCONNECT);
+	s->link = FZC_SLINK_DOWN;
+	s->send_hello = false;
+	s->send_session_ok = false;
+	s->say_durable = false;
+	s->say_committed = false;
+	s->say_merged = false;
+	s->full_frame = 0;
+	s->need = 0;
+	s->refuse = false;
+	s->session_new = false;
+	/* R15: a commit that is not being written yet is void */
+	if (s->commit.number && !s->commit_at) {
+		s->commit.number = 0;
+		s->hold = false;
+	}
+}
+
+bool fzc_s_can_rx(const struct fzc_score *s)
+{
+	return !s->hold && s->frames - s->durable < FZC_MAX_RX - 1 && !s->full_frame;
+}
+
+static int rx_hello(struct fzc_score *s, const struct fzc_hello *h)
+{
+	struct fzc_hello me;
+
+	if (s->link != FZC_SLINK_HELLO) {
+		fzc_s_say(s, "the primary sent a second hello");
+		return -EPROTO;
+	}
+	fill_hello(s, &me);
+	if (fzc_session_check(&me, h, s->reason)) {
+		s->refuse = true;
+		return 0;	/* the connection is dropped once the peer knows why */
+	}
+	s->send_hello = true;
+	s->link = FZC_SLINK_SESSION;
+	return 0;
+}
+
+static int session_refused(struct fzc_score *s, const char *what)
+{
+	fzc_s_say(s, "the primary's session does not fit: %s", what);
+	return -EPROTO;
+}
+
+static int rx_session(struct fzc_score *s, const struct fzc_session *n)
+{
+	struct fzc_super *sb = &s->sb;
+	bool blank = sb->flags & FZC_SB_BLANK;
+
+	if (s->link != FZC_SLINK_SESSION)
+		return session_refused(s, "it comes before a hello");
+	if (!blank && !fzc_id_equal(&n->pair, &sb->pair))
+		return session_refused(s, "another pair");
+	if (n->order != FZC_ORDER_FIRST_COPY && blank)
+		return session_refused(s, "nothing to go on with: this secondary is blank");
+	if (n->order == FZC_ORDER_FIRST_COPY && sb->image.number)
+		return session_refused(s, "a first copy over a committed image");
+	if (n->order == FZC_ORDER_RESUME && !fzc_id_equal(&n->stage, &sb->stage))
+		return session_refused(s, "another stage");
+	if (n->building <= sb->image.number ||
+	    (n->freeze.number && n->freeze.number != n->building))
+		return session_refused(s, "impossible image numbers");
+	s->session = *n;
+	s->session_new = true;
+	s->hold = true;
+	s->hold_at = 0;
+	/* an abort that was not heard, or is restated (R11) */
+	if (n->order == FZC_ORDER_RESUME && sb->freeze.number &&
+	    (n->freeze.number != sb->freeze.number || !fzc_id_equal(&n->freeze.id, &sb->freeze.id)))
+		fzc_s_fold(s);
+	return 0;
+}
+
+static void discard_stages(struct fzc_score *s)
+{
+	fzc_s_reset_stage(s, s->sb.stage_cur);
+	if (!fzc_s_merging(s))
+		fzc_s_reset_stage(s, !s->sb.stage_cur);
+}
+
+/* R17: store the session; only then is it answered. */
+void fzc_s_session_step(struct fzc_score *s)
+{
+	const struct fzc_session *n = &s->session;
+	struct fzc_super *sb = &s->sb;
+
+	if (!s->session_new || s->fold_step || s->sync_step)
+		return;
+	s->session_new = false;
+	if (n->order != FZC_ORDER_RESUME)
+		discard_stages(s);
+	if (n->order == FZC_ORDER_FIRST_COPY)
+		sb->flags |= FZC_SB_FIRST_COPY;
+	sb->flags &= ~FZC_SB_BLANK;
+	sb->pair = n->pair;
+	sb->session = n->session;
+	sb->stage = n->stage;
+	sb->building = n->building;
+	sb->freeze = n->freeze;
+	s->last_durable = 0;
+	s->session_at = fzc_s_dirty_super(s);
+	s->hold_at = s->session_at;
+	s->link = FZC_SLINK_STORING;
+}
+
+static int check_freeze(struct fzc_score *s, const struct fzc_msg *m)
+{
+	if (m->image.number != s->sb.building) {
+		fzc_s_say(s, "freeze of image %llu, expected %llu",
+			  (unsigned long long)m->image.number,
+			  (unsigned long long)s->sb.building);
+		return -EPROTO;
+	}
+	if (m->base.number != s->sb.image.number ||
+	    (m->base.number && !fzc_id_equal(&m->base.id, &s->sb.image.id))) {
+		fzc_s_say(s, "freeze on top of image %llu, expected %llu",
+			  (unsigned long long)m->base.number,
+			  (unsigned long long)s->sb.image.number);
+		return -EPROTO;
+	}
+	if (!fzc_id_equal(&m->stage, &s->sb.stage)) {
+		fzc_s_say(s, "freeze of another stage");
+		return -EPROTO;
+	}
+	return 0;
+}
+
+static int rx_freeze(struct fzc_score *s, const struct fzc_msg *m)
+{
+	int err = check_freeze(s, m);
+
+	if (err)
+		return err;
+	s->sb.freeze = m->image;
+	s->hold = true;
+	s->hold_at = fzc_s_dirty_super(s);
+	fzc_s_event(s, FZC_EVENT_CUT);
+	return 0;
+}
+
+/* R14 */
+static int rx_all_sent(struct fzc_score *s, const struct fzc_msg *m)
+{
+	int err = check_freeze(s, m);
+
+	if (err)
+		return err;
+	if (s->sb.freeze.number != m->image.number ||
+	    !fzc_id_equal(&s->sb.freeze.id, &m->image.id)) {
+		fzc_s_say(s, "all sent of freeze %llu, expected %llu",
+			  (unsigned long long)m->image.number,
+			  (unsigned long long)s->sb.freeze.number);
+		return -EPROTO;
+	}
+	if (m->frames != s->frames) {
+		fzc_s_say(s, "all sent after %llu frames, %llu came",
+			  (unsigned long long)m->frames, (unsigned long long)s->frames);
+		return -EPROTO;
+	}
+	if (fzc_s_merging(s)) {
+		fzc_s_say(s, "all sent while the image before is being merged");
+		return -EPROTO;
+	}
+	s->commit = m->image;
+	s->hold = true;
+	s->hold_at = 0;
+	return 0;
+}
+
+static int rx_abort(struct fzc_score *s, u64 number)
+{
+	if (number != s->sb.building) {
+		fzc_s_say(s, "abort of freeze %llu, expected %llu", (unsigned long long)number,
+			  (unsigned long long)s->sb.building);
+		return -EPROTO;
+	}
+	fzc_s_event(s, FZC_EVENT_ABORT);
+	if (s->sb.freeze.number) {
+		fzc_s_fold(s);
+		return 0;
+	}
+	s->sb.building = number + 1;
+	s->hold = true;
+	s->hold_at = fzc_s_dirty_super(s);
+	return 0;
+}
+
+int fzc_s_rx(struct fzc_score *s, const struct fzc_msg *msg)
+{
+	switch (msg->type) {
+	case FZC_MSG_PING:
+		return 0;
+	case FZC_MSG_HELLO:
+		return rx_hello(s, &msg->hello);
+	case FZC_MSG_SESSION:
+		return rx_session(s, &msg->session);
+	case FZC_MSG_REFUSE:
+		fzc_s_say(s, "refused by the primary: %.200s", msg->reason);
+		return -ECONNREFUSED;
+	}
+	if (s->link != FZC_SLINK_UP) {
+		fzc_s_say(s, "frame of type %u before the session", msg->type);
+		return -EPROTO;
+	}
+	switch (msg->type) {
+	case FZC_MSG_FREEZE:
+		return rx_freeze(s, msg);
+	case FZC_MSG_ALL_SENT:
+		return rx_all_sent(s, msg);
+	case FZC_MSG_ABORT:
+		return rx_abort(s, msg->image.number);
+	default:
+		fzc_s_say(s, "unexpected frame of type %u", msg->type);
+		return -EPROTO;
+	}
+}
+
+bool fzc_s_session_next(struct fzc_score *s, struct fzc_act *act)
+{
+	struct fzc_msg *m = &act->msg;
+
+	act->kind = FZC_ACT_SEND;
+	if (s->refuse) {
+		s->refuse = false;
+		s->drop = true;
+		m->type = FZC_MSG_REFUSE;
+		memcpy(m->reason, s->reason, FZC_REASON_LEN);
+	} else if (s->send_hello) {
+		s->send_hello = false;
+		m->type = FZC_MSG_HELLO;
+		fill_hello(s, &m->hello);
+	} else if (s->send_session_ok) {
+		s->send_session_ok = false;
+		m->type = FZC_MSG_SESSION_OK;
+	} else if (s->full_frame) {
+		m->type = FZC_MSG_FULL;
+		m->frame = s->full_frame;
+		s->full_frame = 0;
+		s->wake = true;
+	} else if (s->say_durable) {
+		s->say_durable = false;
+		m->type = FZC_MSG_DURABLE;
+		m->frame = s->durable;
+	} else if (s->say_committed) {
+		s->say_committed = false;
+		m->type = FZC_MSG_COMMITTED;
+		m->image = s->sb.image;
+	} else if (s->say_merged) {
+		s->say_merged = false;
+		m->type = FZC_MSG_MERGED;
+		m->image = s->sb.image;
+	} else if (s->need && s->need <= s->ndamaged && s->link == FZC_SLINK_UP) {
+		m->type = FZC_MSG_NEED;
+		m->first = s->damaged[--s->need];
+		m->n = 1;
+	} else {
+		act->kind = FZC_ACT_NONE;
+		return false;
+	}
+	return true;
+}
+
+/* ---- DATA frames ---- */
+
+/* Which stage takes a block of @image; -1: none (R9). */
+static int stage_for(const struct fzc_score *s, u64 image)
+{
+	if (image == s->sb.building)
+		return s->sb.stage_cur;
+	if (image == s->sb.building + 1 && s->sb.freeze.number == s->sb.building &&
+	    !fzc_s_merging(s) && !(s->sb.flags & FZC_SB_FIRST_COPY))
+		return !s->sb.stage_cur;
+	return -1;
+}
+
+static void stage_run(struct fzc_score *s, struct fzc_rx *rx)
+{
+	struct fzc_slots *slots = &s->stage[rx->stage];
+	u32 need = 0;
+	u64 b;
+
+	for (b = rx->first; b < rx->first + rx->n; b++)
+		need += fzc_slots_find(slots, b) == FZC_NO_SLOT;
+	rx->full = need > fzc_slots_free(slots);
+	for (b = rx->first; b < rx->first + rx->n && !rx->full; b++) {
+		u32 slot = fzc_slots_find(slots, b);
+
+		if (slot == FZC_NO_SLOT)
+			slot = fzc_slots_alloc(slots, b);
+		fzc_slot_set_state(slots, slot, FZC_SLOT_FILLING);
+	}
+}
+
+struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 image, u64 first, u32 n, bool direct, bool zero)
+{
+	bool first_copy = s->sb.flags & FZC_SB_FIRST_COPY;
+	int stage = stage_for(s, image);
+	struct fzc_rx *rx;
+
+	if (s->link != FZC_SLINK_UP || !fzc_s_can_rx(s) || stage < 0 || direct != first_copy ||
+	    first + n > s->geo.blocks || first + n < first) {
+		fzc_s_say(s, "blocks %llu+%u%s of image %llu, expected%s image %llu",
+			  (unsigned long long)first, n, direct ? " (direct)" : "",
+			  (unsigned long long)image, first_copy ? " direct blocks of" : "",
+			  (unsigned long long)s->sb.building);
+		return NULL;
+	}
+	rx = &s->rx[++s->frames % FZC_MAX_RX];
+	memset(rx, 0, sizeof(*rx));
+	rx->frame = s->frames;
+	rx->first = first;
+	rx->n = n;
+	rx->stage = stage;
+	rx->direct = direct;
+	rx->zero = zero;
+	rx->busy = true;
+	if (!direct)
+		stage_run(s, rx);
+	return rx;
+}
+
+u8 fzc_s_data_place(struct fzc_score *s, const struct fzc_rx *rx, u64 block, u32 *slot)
+{
+	if (rx->direct)
+		return FZC_DATA;
+	*slot = fzc_slots_find(&s->stage[rx->stage], block);
+	return fzc_stage_dev(rx->stage);
+}
+
+static void staged(struct fzc_score *s, struct fzc_rx *rx, u64 block, const u32 *crc, int err)
+{
+	struct fzc_slots *slots = &s->stage[rx->stage];
+	u32 slot = fzc_slots_find(slots, block);
+
+	if (err && !(slots->flags[slot] & (FZC_SLOT_NAMED | FZC_SLOT_PEND))) {
+		fzc_slot_cancel(slots, slot);
+		return;
+	}
+	slots->flags[slot] &= ~FZC_SLOT_ZERO;
+	if (rx->zero)
+		slots->flags[slot] |= FZC_SLOT_ZERO;
+	slots->crc[slot] = crc && !err ? crc[block - rx->first] : 0;
+	fzc_slot_filled(slots, slot);
+	fzc_map_set(&s->staged[rx->stage], block);
+}
+
+void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int err)
+{
+	u64 b;
+
+	if (rx->full)
+		s->full_frame = rx->frame;
+	else if (!rx->direct)
+		for (b = rx->first; b < rx->first + rx->n; b++)
+			staged(s, rx, b, crc, err);
+	s->dirty |= 1U << (rx->direct ? FZC_DATA : fzc_stage_dev(rx->stage));
+	rx->busy = false;
+	if (s->link == FZC_SLINK_DOWN)
+		return;
+	if (err) {
+		fzc_s_say(s, "writing blocks %llu+%u failed (%d)", (unsigned long long)rx->first,
+			  rx->n, err);
+		s->stage_failed = true;
+		s->drop = true;
+		fzc_s_event(s, FZC_EVENT_ERROR);
+		return;
+	}
+	rx->written = true;
+}
+
+/* ---- recovery, figure 9 ---- */
+
+int fzc_s_recover(struct fzc_score *s)
+{
+	struct fzc_super *sb = &s->sb;
+
+	if (!s->has_image) {
+		fzc_s_say(s, "no image yet: nothing to recover");
+		return -ENODATA;
+	}
+	if (sb->flags & FZC_SB_RECOVERED) {
+		fzc_s_say(s, "recovered already, as image %llu",
+			  (unsigned long long)sb->image.number);
+		return -EALREADY;
+	}
+	discard_stages(s);
+	memset(&sb->stage, 0, sizeof(sb->stage));
+	sb->freeze.number = 0;
+	sb->flags |= FZC_SB_RECOVERED;
+	s->recover_at = fzc_s_dirty_super(s);
+	return 0;
+}
+
+bool fzc_s_recovered(const struct fzc_score *s)
+{
+	return s->sb.flags & FZC_SB_RECOVERED && !s->recover_at;
+}
