@@ -4,13 +4,14 @@
 # freezectl as far as it goes without the module: arguments, conf files, what is
 # on devices, who uses them, freezing file systems, the udev rule.
 #
-#   FREEZECTL=build/freezectl FSFREEZE_TEST=.../fsfreeze_test test_freezectl.sh [NAME...]
+#   make -C tools/freezectl check [K="NAME..."]
 #
 # Touches only loop devices and files that it makes itself.  Each test is a
 # function test_NAME, run in a subshell of its own; ends with "N passed, N failed".
 set -uo pipefail
 
-: "${FREEZECTL:?the freezectl to test}" "${FSFREEZE_TEST:?its helper fsfreeze_test}"
+: "${FREEZECTL:?the freezectl to test}"
+: "${FSFREEZE_TEST:?}" "${MKMETA_TEST:?}"	# helpers from tools/freezectl/test/
 top=$(realpath "$(dirname "$0")/../..")
 work=$(mktemp -d)
 export FREEZECTL_CONFDIR=$work/conf
@@ -343,6 +344,81 @@ test_remove_and_wipe() {
 	cmp -n 16384 "$diff" /dev/zero || fail "the index on diff is not zero"
 	[[ $(hash_of "$data") == "$before" ]] || fail "data was written to"
 	ctl 4 'No such file' remove vol
+}
+
+# --- metadata, offline ---
+
+# meta and diff: files with the metadata of a primary, see mkmeta_test.c
+make_metadata() {
+	meta=$work/disk.meta diff=$work/disk.diff
+	rm -f "$meta" "$diff"
+	truncate -s 4M "$meta"
+	truncate -s 8M "$diff"
+	"$MKMETA_TEST" "$meta" "$diff" || fail "mkmeta_test failed"
+}
+
+# Change bytes of FILE at OFFSET, without sealing the page anew.
+spoil() {
+	printf 'spoiled' | dd of="$1" bs=1 seek="$2" conv=notrunc status=none
+}
+
+test_dump() {
+	local before
+	make_metadata
+	before=$(hash_of "$meta")
+	ctl 0 '^superblock.image.label = seven' dump "$meta"
+	ctl 0 '^changed_0.ranges = 0 5-7 8191' dump "$meta"
+	ctl 0 '^unsent.ranges = 9$' dump "$meta"
+	ctl 0 'superblock.flags = \["clean"\]' dump "$meta"
+	ctl 0 '"number": 7' dump "$meta" --json
+	ctl 0 '^index.entries = \[\{"slot":2,"block":11,"zero":false\}\]' dump "$diff"
+	[[ $(hash_of "$meta") == "$before" ]] || fail "dump wrote to meta"
+	ctl 1 'cannot read its first 8 KiB' dump /dev/null
+	ctl 1 'No such file' dump "$work/none"
+}
+
+test_check_finds_nothing_in_good_metadata() {
+	make_metadata
+	ctl 0 'no findings' check "$meta"
+	ctl 0 'no findings' check "$diff"
+	spoil "$meta" 200	# torn: what the other copy is for
+	ctl 0 'superblock 0 is torn .*; superblock 1 counts' check "$meta"
+	ctl 0 'no findings' check "$meta"
+}
+
+test_check_finds() {
+	make_metadata
+	spoil "$meta" 200
+	spoil "$meta" 4300
+	ctl 1 'superblock 0: checksum [0-9a-f]+, expected [0-9a-f]+' check "$meta"
+	make_metadata
+	spoil "$meta" 8192
+	ctl 1 'regions: no valid copy' check "$meta"
+	make_metadata
+	truncate -s 48K "$meta"
+	ctl 1 'size: 49152 bytes, expected at least 57344' check "$meta"
+	make_metadata
+	spoil "$meta" $((4096 * 12 + 100))	# unsent: 8 pages and 4 of changed before it
+	ctl 1 'unsent: 1 damaged pages, expected none' check "$meta"
+	make_metadata
+	spoil "$diff" 8300
+	ctl 0 'index: one copy of 1 pages is torn' check "$diff"
+	spoil "$diff" 12400
+	ctl 1 'index: 1 damaged pages, expected none' check "$diff"
+	make_metadata
+	truncate -s 6M "$diff"
+	ctl 1 'slots: [0-9]+, expected at most [0-9]+ for 6291456 bytes' check "$diff"
+	truncate -s 0 "$meta"
+	truncate -s 1M "$meta"
+	ctl 1 'all zero, expected freezecopy metadata' check "$meta"
+}
+
+test_create_names_metadata() {
+	need_loops || return 77
+	make_devices
+	"$MKMETA_TEST" "$meta" "$diff" || fail "mkmeta_test failed"
+	create_primary 4 'meta .* holds the metadata of a freezecopy primary, pair 6f0c0000-'
+	create_primary 4 'diff .* holds freezecopy metadata; --force=diff' --force=meta
 }
 
 # --- freezing file systems ---

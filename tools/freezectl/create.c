@@ -163,6 +163,8 @@ static int check_request(struct request *r)
 			   "can read, change and forge all that is replicated. On a network "
 			   "where you trust everybody, or inside a VPN, add --insecure");
 	c->auth_none = true;
+	if (!c->block_size)
+		c->block_size = LAYOUT_DEFAULT_BLOCK;
 	return FC_DONE;
 }
 
@@ -279,7 +281,7 @@ static int check_sizes(struct request *r, struct layout *l)
 {
 	const struct volume *v = &r->v;
 	const struct blk *meta = &v->blk[FZC_DEV_META];
-	uint32_t block = v->conf.block_size ? v->conf.block_size : LAYOUT_DEFAULT_BLOCK;
+	uint32_t block = v->conf.block_size;
 	char why[256];
 
 	if (!layout_init(l, v->blk[FZC_DEV_DATA].bytes, block, why))

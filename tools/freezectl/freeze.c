@@ -222,6 +222,8 @@ static int cut(const struct request *r, uint64_t *number)
 	rc = cut_frozen(r, &f, deadline);
 	held = fs_thaw(set);
 	*number = f.number;
+	if (rc == -EAGAIN)		/* the last generation is still being put away */
+		rc = -EBUSY;
 	if (rc && rc != -EBUSY)
 		rc = ctl_explain(r->d.name, &f.head, rc, hints);
 	else if (!rc && !held)

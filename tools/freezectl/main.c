@@ -8,7 +8,7 @@
 
 static const struct verb *const verbs[] = {
 	&verb_create, &verb_start, &verb_stop, &verb_freeze, &verb_status, &verb_wait,
-	&verb_abort, &verb_recover, &verb_remove, &verb_udev_probe,
+	&verb_abort, &verb_recover, &verb_dump, &verb_check, &verb_remove, &verb_udev_probe,
 };
 
 #define NR_VERBS	(sizeof(verbs) / sizeof(verbs[0]))

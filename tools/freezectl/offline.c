@@ -1,16 +1,18 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <fcntl.h>
+#include <stdlib.h>
 #include <unistd.h>
 
-#include "../../dm-freezecopy/core/ondisk.h"
 #include "offline.h"
 #include "parse.h"
+#include "say.h"
 
 int offline_name(int fd, char *text, size_t len)
 {
 	char why[FZC_REASON_LEN], uuid[FC_UUID_LEN];
+	enum fzc_page_verdict v;
 	struct fzc_super sb;
 	struct fzc_page page;
-	enum fzc_page_verdict v;
 
 	snprintf(text, len, "cannot read its first page");
 	if (pread(fd, &page, sizeof(page), 0) != (ssize_t)sizeof(page))
@@ -28,4 +30,228 @@ int offline_name(int fd, char *text, size_t len)
 		snprintf(text, len, "data of a kind that is not known");
 	}
 	return 1;
+}
+
+bool offline_read(const struct offline *o, u64 offset, struct fzc_page *page)
+{
+	return pread(o->fd, page, sizeof(*page), offset) == (ssize_t)sizeof(*page);
+}
+
+void offline_close(struct offline *o)
+{
+	if (o->fd >= 0)
+		close(o->fd);
+	o->fd = -1;
+}
+
+/* --- what it is --- */
+
+static void set_geometry(struct offline *o, u64 sectors, u32 block_size)
+{
+	if (fzc_geometry_init(&o->geo, sectors, block_size, o->why))
+		o->geo.block_size = 0;
+}
+
+static bool open_meta(struct offline *o, const struct fzc_page page[2])
+{
+	o->copy = -1;
+	for (int i = 0; i < 2; i++) {
+		o->verdict[i] = fzc_page_check(&page[i], FZC_PAGE_SUPER, o->text[i]);
+		if (o->verdict[i] == FZC_PAGE_OK &&
+		    (o->copy < 0 || le64_to_cpu(page[1].head.seq) > le64_to_cpu(page[0].head.seq)))
+			o->copy = i;
+	}
+	if (o->copy < 0)
+		return false;
+	o->kind = OFFLINE_META;
+	if (fzc_super_decode(&o->sb, &page[o->copy], o->why))
+		o->geo.block_size = 0;
+	else
+		set_geometry(o, o->sb.sectors, o->sb.block_size);
+	return true;
+}
+
+/* Pages of older logs lie about; without meta, the newest log is taken to be the one that counts. */
+static void find_log(struct offline *o)
+{
+	u64 n = 2ULL * FZC_DIV_ROUND_UP((u64)le32_to_cpu(o->diff.slots), FZC_INDEX_ENTRIES);
+	char why[FZC_REASON_LEN];
+	struct fzc_page page;
+
+	for (u64 i = 0; i < n; i++)
+		if (offline_read(o, FZC_OFF_INDEX + i * FZC_PAGE, &page) &&
+		    fzc_page_check(&page, FZC_PAGE_INDEX, why) == FZC_PAGE_OK &&
+		    le64_to_cpu(page.head.format) == o->format &&
+		    le64_to_cpu(page.head.tag) > o->log)
+			o->log = le64_to_cpu(page.head.tag);
+}
+
+static bool open_diff(struct offline *o, const struct fzc_page *page)
+{
+	char why[FZC_REASON_LEN];
+
+	if (fzc_page_check(page, FZC_PAGE_DIFF, why) != FZC_PAGE_OK)
+		return false;
+	o->kind = OFFLINE_DIFF;
+	o->diff = page->diff;
+	o->format = le64_to_cpu(page->head.format);
+	set_geometry(o, le64_to_cpu(o->diff.sectors), le32_to_cpu(o->diff.block_size));
+	if (o->geo.block_size &&
+	    le32_to_cpu(o->diff.slots) > fzc_slots_fit(o->bytes, o->geo.block_size)) {
+		snprintf(o->why, sizeof(o->why), "slots: %u, expected at most %u for %llu bytes",
+			 le32_to_cpu(o->diff.slots), fzc_slots_fit(o->bytes, o->geo.block_size),
+			 (unsigned long long)o->bytes);
+		o->geo.block_size = 0;
+	}
+	if (o->geo.block_size)
+		find_log(o);
+	return true;
+}
+
+int offline_open(struct offline *o, const char *path)
+{
+	struct fzc_page page[2];
+	off_t end;
+
+	memset(o, 0, sizeof(*o));
+	o->path = path;
+	o->fd = open(path, O_RDONLY | O_CLOEXEC);
+	end = o->fd < 0 ? -1 : lseek(o->fd, 0, SEEK_END);
+	if (end < 0)
+		return say(FC_FAILED, "%s: %s", path, strerror(errno));
+	o->bytes = end;
+	if (!offline_read(o, 0, &page[0]) || !offline_read(o, FZC_PAGE, &page[1]))
+		return say(FC_FAILED, "%s: cannot read its first 8 KiB (it has %llu bytes)", path,
+			   (unsigned long long)o->bytes);
+	if (open_meta(o, page) || open_diff(o, &page[0]))
+		return FC_DONE;
+	if (o->verdict[0] == FZC_PAGE_EMPTY && o->verdict[1] == FZC_PAGE_EMPTY)
+		return say(FC_FAILED, "%s: all zero, expected freezecopy metadata; 'freezectl "
+			   "create' or the first start formats it", path);
+	return say(FC_FAILED, "%s: no freezecopy metadata: superblock 0: %s; superblock 1: %s",
+		   path, o->text[0], o->text[1]);
+}
+
+/* --- arrays of pages --- */
+
+static bool is_torn(const struct fzc_page *page)
+{
+	char why[FZC_REASON_LEN];
+
+	return fzc_page_check(page, FZC_PAGE_BITMAP, why) == FZC_PAGE_DAMAGED_CRC;
+}
+
+/* Bits of the body from @nbits on, which stand for nothing. */
+static u64 stray_bits(const struct fzc_page *page, u64 nbits)
+{
+	u64 n = 0;
+
+	for (u64 bit = nbits; bit < FZC_MAP_BITS; bit++)
+		n += page->body[bit / 8] >> (bit % 8) & 1;
+	return n;
+}
+
+static void count_page(struct offline_pages *pages, const struct fzc_page copy[2], int pick)
+{
+	int torn = is_torn(&copy[0]) + is_torn(&copy[1]);
+
+	pages->valid += pick >= 0;
+	pages->torn += torn == 1;
+	pages->lost += torn == 2;
+}
+
+static bool read_bitmap_page(const struct offline *o, enum fzc_area area, u32 n,
+			     struct fzc_page *page, int *pick, struct offline_pages *pages)
+{
+	bool twice = area <= FZC_AREA_CHANGED1;
+	u64 tag = twice ? o->sb.gen[area - FZC_AREA_CHANGED0] : o->sb.unsent_tag;
+	struct fzc_page copy[2];
+
+	for (int i = 0; i < 1 + twice; i++)
+		if (!offline_read(o, fzc_area_offset(&o->geo, area, n, i), &copy[i]))
+			return false;
+	if (!twice)
+		copy[1] = copy[0];
+	*pick = fzc_page_pick(&copy[0], &copy[1], FZC_PAGE_BITMAP, o->sb.format, tag, n);
+	count_page(pages, copy, *pick);
+	*page = copy[*pick == 1];
+	return true;
+}
+
+bool offline_bitmap(const struct offline *o, enum fzc_area area, struct fzc_map *map, void **mem,
+		    struct offline_pages *pages, u64 *stray)
+{
+	struct fzc_page page;
+	int pick;
+
+	*stray = 0;
+	*pages = (struct offline_pages){ 0 };
+	*mem = calloc(1, fzc_map_bytes(o->geo.blocks));
+	if (!*mem)
+		return false;
+	fzc_map_init(map, *mem, o->geo.blocks);
+	for (u32 n = 0; n < o->geo.map_pages; n++) {
+		if (!read_bitmap_page(o, area, n, &page, &pick, pages))
+			return false;
+		if (pick < 0)
+			continue;
+		if (n == o->geo.map_pages - 1)
+			*stray = stray_bits(&page, o->geo.blocks - n * FZC_MAP_BITS);
+		fzc_map_import(map, (u64)n * FZC_BODY, page.body, FZC_BODY);
+	}
+	return true;
+}
+
+bool offline_pair(const struct offline *o, u64 offset, enum fzc_page_kind kind,
+		  struct fzc_page *page)
+{
+	struct fzc_page copy[2];
+	int pick;
+
+	if (!offline_read(o, offset, &copy[0]) || !offline_read(o, offset + FZC_PAGE, &copy[1]))
+		return false;
+	pick = fzc_page_pick(&copy[0], &copy[1], kind, o->sb.format, 0, 0);
+	*page = copy[pick == 1];
+	return pick >= 0;
+}
+
+bool offline_regions(const struct offline *o, u64 *open, u64 *stray)
+{
+	struct fzc_page page;
+
+	*open = 0;
+	*stray = 0;
+	if (!offline_pair(o, FZC_OFF_REGIONS, FZC_PAGE_REGIONS, &page))
+		return false;
+	for (u32 r = 0; r < o->geo.regions; r++)
+		*open += page.body[r / 8] >> (r % 8) & 1;
+	*stray = stray_bits(&page, o->geo.regions);
+	return true;
+}
+
+bool offline_index(const struct offline *o, struct fzc_slots *slots, void **mem,
+		   struct offline_pages *pages, void (*bad)(const char *why, void *arg), void *arg)
+{
+	bool with_crc = le32_to_cpu(o->diff.role) == FZC_SECONDARY;
+	u32 nslots = le32_to_cpu(o->diff.slots);
+	struct fzc_page copy[2];
+	char why[FZC_REASON_LEN];
+	int pick;
+
+	*pages = (struct offline_pages){ 0 };
+	*mem = calloc(1, fzc_slots_bytes(nslots, with_crc));
+	if (!*mem)
+		return false;
+	fzc_slots_init(slots, *mem, nslots, with_crc);
+	for (u32 n = 0; n < FZC_DIV_ROUND_UP(nslots, FZC_INDEX_ENTRIES); n++) {
+		for (int i = 0; i < 2; i++)
+			if (!offline_read(o, fzc_index_offset(n, i), &copy[i]))
+				return false;
+		pick = fzc_page_pick(&copy[0], &copy[1], FZC_PAGE_INDEX, o->format, o->log, n);
+		count_page(pages, copy, pick);
+		if (pick >= 0 && !fzc_slots_load(slots, n, pick, &copy[pick].index, o->geo.blocks,
+						 why, sizeof(why)))
+			bad(why, arg);
+	}
+	return true;
 }
