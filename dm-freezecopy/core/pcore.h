@@ -12,7 +12,9 @@
 #include "intent.h"
 #include "slots.h"
 
+#ifndef FZC_MAX_XFERS
 #define FZC_MAX_XFERS	64
+#endif
 
 enum fzc_phase {
 	FZC_PHASE_IDLE,

@@ -18,11 +18,30 @@ static void __attribute__((constructor)) make_table(void)
 	}
 }
 
+#ifdef __x86_64__
+__attribute__((target("sse4.2"))) static u32 crc_fast(u32 seed, const u8 *p, size_t len)
+{
+	u64 crc = seed, v;
+
+	for (; len >= 8; len -= 8, p += 8) {
+		memcpy(&v, p, 8);
+		crc = __builtin_ia32_crc32di(crc, v);
+	}
+	for (; len; len--)
+		crc = __builtin_ia32_crc32qi(crc, *p++);
+	return crc;
+}
+#endif
+
 /* The same convention as the kernel's crc32c(): no inversion before or after. */
 u32 fzc_crc32c(u32 seed, const void *data, size_t len)
 {
 	const u8 *p = data;
 
+#ifdef __x86_64__
+	if (__builtin_cpu_supports("sse4.2"))
+		return crc_fast(seed, p, len);
+#endif
 	while (len--)
 		seed = (seed >> 8) ^ table[(seed ^ *p++) & 0xff];
 	return seed;

@@ -10,9 +10,12 @@
 
 #include "intent.h"
 #include "pcore.h"
+#include "load.h"
 #include "slots.h"
 
+#ifndef FZC_MAX_RX
 #define FZC_MAX_RX	64
+#endif
 
 /* A DATA frame whose blocks are being written. */
 struct fzc_rx {

@@ -25,7 +25,10 @@
 #define FZC_MIN_BLOCK		4096U
 #define FZC_MAX_BLOCK		(1U << 20)
 #define FZC_MAX_BLOCKS		((u64)U32_MAX - 1)	/* slots name blocks with 32 bits */
+#ifndef FZC_MAX_RUN		/* the simulator wants small bounds, to reach them */
 #define FZC_MAX_RUN		256U	/* blocks in one frame */
+#define FZC_COPY_BATCH		64	/* blocks in one step of a merge */
+#endif
 #define FZC_MAX_RUN_BYTES	(1U << 20)
 #define FZC_REASON_LEN		256
 #define FZC_NAME_LEN		64	/* label of an image */
@@ -88,8 +91,6 @@ enum fzc_act_kind {
 	FZC_ACT_AGAIN,	/* there is more, but let others have the lock first; no done */
 	FZC_ACT_DROP,	/* drop the connection, reason in the core's @reason; no done */
 };
-
-#define FZC_COPY_BATCH	64
 
 enum fzc_copy_result { FZC_COPY_OK, FZC_COPY_BAD /* checksum */, FZC_COPY_EIO };
 
