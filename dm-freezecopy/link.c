@@ -1,0 +1,729 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * DOC: threads of a link
+ *
+ * The manager gets a connection (the primary's dials, the secondary's waits
+ * for one that the listener accepted), receives on it until it ends, and gets
+ * the next.  The sender lives as long as the link and works off the queue; when
+ * there is no connection it gives back what it finds there.  The listener
+ * exists only on the secondary.
+ *
+ * A connection ends in this order: the state becomes CLOSING, so that nothing
+ * more is queued but DATA, which is given back; the sender gets a second to
+ * bring out the control frames that were queued before (a REFUSE among them);
+ * then the socket is stopped, the queue runs empty, the state becomes DOWN, and
+ * the owner is told.  A frame that the owner queues while it is being told is
+ * given back soon after, at the latest before the next connection begins.
+ */
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
+#include <linux/err.h>
+#include <linux/highmem.h>
+#include <linux/kthread.h>
+#include <linux/ktime.h>
+#include <linux/sched/mm.h>
+#include <linux/sched/task.h>
+#include <linux/slab.h>
+
+#include "link.h"
+#include "sock.h"
+
+#define CONNECT_TIMEOUT	(5 * HZ)
+#define HELLO_TIMEOUT	(5 * HZ)	/* for the first frame of a connection */
+#define SILENCE		(8 * HZ)	/* without a frame the connection is dropped */
+#define PING_EVERY	(2 * HZ)
+#define REPLACEABLE	(5 * HZ)	/* silent for that long, a new connection takes over */
+#define DRAIN		HZ
+#define BACKOFF_MIN	(HZ / 5)
+#define BACKOFF_MAX	(5 * HZ)
+#define STABLE		(5 * HZ)	/* a connection that lived that long resets the backoff */
+#define RING		64
+#define MAX_PAGES	(FZC_MAX_RUN_BYTES / PAGE_SIZE)
+
+enum link_state { LINK_DOWN, LINK_UP, LINK_CLOSING };
+
+/* A control frame in the queue. */
+struct ctl {
+	struct fzc_tx tx;
+	struct fzc_msg msg;
+};
+
+struct fzc_link {
+	const struct fzc_link_ops *ops;
+	void *ctx;
+	bool primary;
+	struct fzc_addr addr;
+	const struct fzc_geometry *geo;
+	const char *name;
+
+	/* Protects what follows up to @why.  May be taken under the owner's lock. */
+	spinlock_t lock;
+	struct list_head queue;		/* struct fzc_tx */
+	struct list_head free;		/* struct ctl, by tx.list */
+	bool busy;			/* the sender holds a frame */
+	bool stopping;
+	u8 state;			/* enum link_state */
+	struct fzc_sock *sock;		/* the manager's connection, or attempt */
+	struct fzc_sock *next;		/* accepted, waits for the manager */
+	struct fzc_sock *listener;
+	unsigned long heard;		/* jiffies */
+	char why[FZC_REASON_LEN];	/* the connection ends; empty: it does not */
+
+	wait_queue_head_t wait;		/* for changes of the above */
+	struct task_struct *manager;
+	struct task_struct *sender;
+	struct task_struct *acceptor;
+	long backoff;			/* the manager's */
+	int complained;			/* last error in connecting or listening, of one thread */
+
+	atomic64_t tx_bytes;
+	atomic64_t rx_bytes;
+	atomic64_t last_contact;
+
+	/* the manager's */
+	struct page *pages[MAX_PAGES];
+	struct fzc_msg msg;
+	char reason[FZC_REASON_LEN];
+	char reported[FZC_REASON_LEN];	/* the last @why in the log */
+	__le64 rx_buf[FZC_MAX_CTL / 8];
+	/* the sender's */
+	__le64 tx_buf[(FZC_WIRE_HEAD + FZC_MAX_CTL) / 8];
+
+	struct ctl ring[RING];
+};
+
+static bool stopping(struct fzc_link *link)
+{
+	return READ_ONCE(link->stopping);
+}
+
+/* Once a reason, not once an attempt. */
+static void complain(struct fzc_link *link, const char *what, int err)
+{
+	char addr[64];
+
+	if (err == -ESHUTDOWN || err == link->complained)
+		return;
+	link->complained = err;
+	fzc_addr_print(&link->addr, addr, sizeof(addr));
+	pr_info_ratelimited("%s: cannot %s %s: error %d, trying again\n", link->name, what, addr,
+			    err);
+}
+
+/* The first reason counts.  The lock is held. */
+static void set_why(struct fzc_link *link, const char *why)
+{
+	lockdep_assert_held(&link->lock);
+	if (!link->why[0])
+		strscpy(link->why, why, sizeof(link->why));
+}
+
+void fzc_link_drop(struct fzc_link *link, const char *why)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&link->lock, flags);
+	if (link->state == LINK_UP) {
+		set_why(link, why);
+		fzc_sock_stop_recv(link->sock);
+	}
+	spin_unlock_irqrestore(&link->lock, flags);
+}
+
+/* Nothing can be sent any more. */
+static void broken(struct fzc_link *link, struct fzc_sock *sock, int err)
+{
+	char why[48];
+
+	snprintf(why, sizeof(why), "sending failed: error %d", err);
+	spin_lock_irq(&link->lock);
+	set_why(link, why);
+	spin_unlock_irq(&link->lock);
+	/* the manager does not release it while this thread is busy */
+	fzc_sock_stop(sock);
+}
+
+/* The queue */
+
+void fzc_link_send_data(struct fzc_link *link, struct fzc_tx *tx)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&link->lock, flags);
+	list_add_tail(&tx->list, &link->queue);
+	spin_unlock_irqrestore(&link->lock, flags);
+	wake_up(&link->wait);
+}
+
+void fzc_link_send_msg(struct fzc_link *link, const struct fzc_msg *msg)
+{
+	struct ctl *ctl = NULL;
+	unsigned long flags;
+
+	spin_lock_irqsave(&link->lock, flags);
+	if (link->state == LINK_UP) {
+		ctl = list_first_entry_or_null(&link->free, struct ctl, tx.list);
+		if (ctl) {
+			ctl->msg = *msg;
+			ctl->tx.frame.type = msg->type;
+			list_move_tail(&ctl->tx.list, &link->queue);
+		} else {
+			set_why(link, "too many control frames wait to be sent");
+			fzc_sock_stop_recv(link->sock);
+		}
+	}
+	spin_unlock_irqrestore(&link->lock, flags);
+	if (ctl)
+		wake_up(&link->wait);
+}
+
+static bool is_data(const struct fzc_tx *tx)
+{
+	return tx->frame.type == FZC_MSG_DATA;
+}
+
+/*
+ * Take the next frame off the queue; *@sock is where to send it, or NULL to
+ * give it back.  Until put_tx() the socket stays.
+ */
+static struct fzc_tx *get_tx(struct fzc_link *link, struct fzc_sock **sock, bool *more)
+{
+	struct fzc_tx *tx;
+
+	spin_lock_irq(&link->lock);
+	tx = list_first_entry_or_null(&link->queue, struct fzc_tx, list);
+	if (tx) {
+		list_del(&tx->list);
+		link->busy = true;
+		*sock = link->state == LINK_UP || (link->state == LINK_CLOSING && !is_data(tx)) ?
+			link->sock : NULL;
+		*more = !list_empty(&link->queue);
+	}
+	spin_unlock_irq(&link->lock);
+	return tx;
+}
+
+static void put_tx(struct fzc_link *link, struct fzc_tx *tx)
+{
+	bool data = is_data(tx);
+
+	if (data)
+		link->ops->tx_done(link->ctx, tx->cookie);
+	spin_lock_irq(&link->lock);
+	if (!data)
+		list_add_tail(&tx->list, &link->free);
+	link->busy = false;
+	spin_unlock_irq(&link->lock);
+	wake_up(&link->wait);
+}
+
+static bool tx_idle(struct fzc_link *link)
+{
+	bool idle;
+
+	spin_lock_irq(&link->lock);
+	idle = !link->busy && list_empty(&link->queue);
+	spin_unlock_irq(&link->lock);
+	return idle;
+}
+
+/* The sender */
+
+static u32 pages_crc(struct page **pages, u32 len)
+{
+	u32 crc = ~0U, n;
+
+	for (; len; len -= n, pages++) {
+		void *mem = kmap_local_page(*pages);
+
+		n = min_t(u32, len, PAGE_SIZE);
+		crc = fzc_crc32c(crc, mem, n);
+		kunmap_local(mem);
+	}
+	return ~crc;
+}
+
+static int transmit_data(struct fzc_link *link, struct fzc_sock *sock, struct fzc_tx *tx, bool more)
+{
+	struct fzc_frame *f = &tx->frame;
+	int err;
+
+	f->payload_crc = pages_crc(tx->pages, f->length);
+	fzc_wire_put_head(link->tx_buf, f);
+	err = fzc_sock_send(sock, link->tx_buf, FZC_WIRE_HEAD, f->length || more);
+	if (!err)
+		err = fzc_sock_send_pages(sock, tx->pages, f->length, more);
+	if (!err)
+		atomic64_add(FZC_WIRE_HEAD + f->length, &link->tx_bytes);
+	return err;
+}
+
+static int transmit_msg(struct fzc_link *link, struct fzc_sock *sock, struct fzc_tx *tx, bool more)
+{
+	struct ctl *ctl = container_of(tx, struct ctl, tx);
+	u32 len = fzc_wire_put_msg(link->tx_buf, &ctl->msg);
+	int err = fzc_sock_send(sock, link->tx_buf, len, more);
+
+	if (!err)
+		atomic64_add(len, &link->tx_bytes);
+	return err;
+}
+
+/* Send one frame, or give it back; false: there is none. */
+static bool send_next(struct fzc_link *link)
+{
+	struct fzc_sock *sock;
+	struct fzc_tx *tx;
+	bool more;
+	int err = 0;
+
+	tx = get_tx(link, &sock, &more);
+	if (!tx)
+		return false;
+	if (sock)
+		err = is_data(tx) ? transmit_data(link, sock, tx, more) :
+				    transmit_msg(link, sock, tx, more);
+	if (err)
+		broken(link, sock, err);
+	put_tx(link, tx);
+	return true;
+}
+
+static int sender_main(void *arg)
+{
+	static const struct fzc_msg ping = { .type = FZC_MSG_PING };
+	unsigned int noio = memalloc_noio_save();
+	struct fzc_link *link = arg;
+
+	while (!kthread_should_stop()) {
+		if (send_next(link))
+			cond_resched();
+		else if (!wait_event_idle_timeout(link->wait,
+						  !tx_idle(link) || kthread_should_stop(),
+						  PING_EVERY))
+			fzc_link_send_msg(link, &ping);
+	}
+	memalloc_noio_restore(noio);
+	return 0;
+}
+
+/* The manager: receiving */
+
+static void heard(struct fzc_link *link, u32 bytes)
+{
+	WRITE_ONCE(link->heard, jiffies);
+	atomic64_add(bytes, &link->rx_bytes);
+	atomic64_set(&link->last_contact, ktime_get_real_seconds());
+}
+
+/* Drop the connection because of what came; returns @err. */
+static int refuse(struct fzc_link *link, int err, const char *why)
+{
+	if (!err || err == -ESHUTDOWN)
+		return err;
+	if (!why)
+		snprintf(link->reason, sizeof(link->reason), "frame refused: error %d", err);
+	fzc_link_drop(link, why ? why : link->reason);
+	return err;
+}
+
+static int wait_for_owner(struct fzc_link *link)
+{
+	return link->ops->rx_wait ? link->ops->rx_wait(link->ctx) : 0;
+}
+
+static int receive_payload(struct fzc_link *link, const struct fzc_frame *f)
+{
+	int err = fzc_sock_recv_pages(link->sock, link->pages, f->length, SILENCE);
+
+	if (err)
+		return err;
+	heard(link, f->length);
+	if (pages_crc(link->pages, f->length) != f->payload_crc)
+		return refuse(link, -EBADMSG, "frame: payload_crc, expected that of the payload");
+	return 0;
+}
+
+static int receive_data(struct fzc_link *link, const struct fzc_frame *f)
+{
+	void *cookie;
+	int err, taken;
+
+	err = wait_for_owner(link);
+	if (!err)
+		err = link->ops->rx_data(link->ctx, f, link->pages, &cookie);
+	if (err)
+		return refuse(link, err, NULL);
+	err = receive_payload(link, f);
+	taken = link->ops->rx_payload(link->ctx, cookie, err);
+	return err ? err : refuse(link, taken, NULL);
+}
+
+static int receive_msg(struct fzc_link *link, const struct fzc_frame *f)
+{
+	int err = fzc_sock_recv(link->sock, link->rx_buf, f->length, SILENCE);
+
+	if (err)
+		return err;
+	heard(link, f->length);
+	err = fzc_wire_parse_msg(&link->msg, f, link->rx_buf, link->reason);
+	if (err)
+		return refuse(link, err, link->reason);
+	if (f->type == FZC_MSG_PING)
+		return 0;
+	err = wait_for_owner(link);
+	if (!err)
+		err = link->ops->rx_msg(link->ctx, &link->msg);
+	return refuse(link, err, NULL);
+}
+
+static int receive_frame(struct fzc_link *link, long timeout)
+{
+	struct fzc_frame f;
+	int err;
+
+	err = fzc_sock_recv(link->sock, link->rx_buf, FZC_WIRE_HEAD, timeout);
+	if (err)
+		return err;
+	heard(link, FZC_WIRE_HEAD);
+	err = fzc_wire_parse_head(&f, link->rx_buf, link->primary ? NULL : link->geo,
+				  link->reason);
+	if (err)
+		return refuse(link, err, link->reason);
+	return f.type == FZC_MSG_DATA ? receive_data(link, &f) : receive_msg(link, &f);
+}
+
+static int receive(struct fzc_link *link)
+{
+	long timeout = HELLO_TIMEOUT;
+	int err;
+
+	do {
+		err = receive_frame(link, timeout);
+		timeout = SILENCE;
+		cond_resched();
+	} while (!err);
+	return err;
+}
+
+/* The manager: one connection */
+
+static void begin(struct fzc_link *link)
+{
+	/* what was queued after the previous connection is not for this one */
+	wait_event_idle(link->wait, tx_idle(link));
+	spin_lock_irq(&link->lock);
+	link->why[0] = 0;
+	link->heard = jiffies;
+	link->state = LINK_UP;
+	spin_unlock_irq(&link->lock);
+}
+
+static void end(struct fzc_link *link, int err)
+{
+	char why[64];
+
+	if (err == -ETIMEDOUT)
+		snprintf(why, sizeof(why), "nothing heard from the peer");
+	else if (err == -ENOTCONN)
+		snprintf(why, sizeof(why), "closed by the peer");
+	else if (err == -ESHUTDOWN)
+		snprintf(why, sizeof(why), "stopped");
+	else
+		snprintf(why, sizeof(why), "receiving failed: error %d", err);
+	spin_lock_irq(&link->lock);
+	set_why(link, why);
+	link->state = LINK_CLOSING;
+	spin_unlock_irq(&link->lock);
+	if (!wait_event_idle_timeout(link->wait, tx_idle(link), DRAIN))
+		fzc_sock_stop(link->sock);
+	wait_event_idle(link->wait, tx_idle(link));
+	spin_lock_irq(&link->lock);
+	link->state = LINK_DOWN;
+	spin_unlock_irq(&link->lock);
+}
+
+/* A peer that refuses us will do so at every attempt: once a reason. */
+static void report(struct fzc_link *link, const char *peer, bool stable)
+{
+	if (!stable && !strcmp(link->reported, link->why))
+		return;
+	strscpy(link->reported, link->why, sizeof(link->reported));
+	pr_info_ratelimited("%s: connection to %s ended: %s\n", link->name, peer, link->why);
+}
+
+static void talk(struct fzc_link *link)
+{
+	unsigned long since = jiffies;
+	char peer[64];
+	bool stable;
+
+	fzc_sock_peer(link->sock, peer, sizeof(peer));
+	if (link->ops->prepare && link->ops->prepare(link->ctx))
+		return;
+	begin(link);
+	link->ops->connected(link->ctx);
+	end(link, receive(link));
+	stable = time_after(jiffies, since + STABLE);
+	if (stable)
+		link->backoff = 0;
+	report(link, peer, stable);
+	link->ops->disconnected(link->ctx, link->why);
+}
+
+/* Let fzc_link_stop() know of a socket that a thread is going to wait for. */
+static bool publish(struct fzc_link *link, struct fzc_sock **place, struct fzc_sock *sock)
+{
+	bool ok;
+
+	spin_lock_irq(&link->lock);
+	ok = !link->stopping;
+	if (ok) {
+		*place = sock;
+		link->heard = jiffies;
+	}
+	spin_unlock_irq(&link->lock);
+	if (!ok)
+		fzc_sock_release(sock);
+	return ok;
+}
+
+static void retract(struct fzc_link *link, struct fzc_sock **place)
+{
+	struct fzc_sock *sock;
+
+	spin_lock_irq(&link->lock);
+	sock = *place;
+	*place = NULL;
+	spin_unlock_irq(&link->lock);
+	if (sock)
+		fzc_sock_release(sock);
+}
+
+/* Primary: connect, or wait a while. */
+static bool dial(struct fzc_link *link)
+{
+	struct fzc_sock *sock;
+	int err;
+
+	wait_event_idle_timeout(link->wait, stopping(link), link->backoff);
+	link->backoff = clamp(2 * link->backoff, (long)BACKOFF_MIN, (long)BACKOFF_MAX);
+	sock = fzc_sock_create(&link->addr);
+	if (IS_ERR(sock)) {
+		complain(link, "open a socket for", PTR_ERR(sock));
+		return false;
+	}
+	if (!publish(link, &link->sock, sock))
+		return false;
+	err = fzc_sock_connect(sock, &link->addr, CONNECT_TIMEOUT);
+	if (err) {
+		complain(link, "connect to", err);
+		retract(link, &link->sock);
+		return false;
+	}
+	link->complained = 0;
+	return true;
+}
+
+/* Secondary: wait for what the listener accepts. */
+static bool answer(struct fzc_link *link)
+{
+	wait_event_idle(link->wait, stopping(link) || READ_ONCE(link->next));
+	spin_lock_irq(&link->lock);
+	if (!link->stopping) {
+		link->sock = link->next;
+		link->next = NULL;
+		link->heard = jiffies;
+	}
+	spin_unlock_irq(&link->lock);
+	return link->sock;
+}
+
+static int manager_main(void *arg)
+{
+	unsigned int noio = memalloc_noio_save();
+	struct fzc_link *link = arg;
+
+	while (!stopping(link)) {
+		if (link->primary ? dial(link) : answer(link)) {
+			talk(link);
+			retract(link, &link->sock);
+		}
+	}
+	memalloc_noio_restore(noio);
+	return 0;
+}
+
+/* The listener */
+
+/* Is the connection that there is dead, as far as one can tell?  The lock is held. */
+static bool silent(struct fzc_link *link)
+{
+	lockdep_assert_held(&link->lock);
+	return time_after(jiffies, READ_ONCE(link->heard) + REPLACEABLE) &&
+	       !fzc_sock_readable(link->sock);
+}
+
+/* A connection came.  It waits for its turn, or is closed. */
+static void offer(struct fzc_link *link, struct fzc_sock *sock)
+{
+	struct fzc_sock *closed = sock;
+
+	spin_lock_irq(&link->lock);
+	if (!link->stopping && (!link->sock || silent(link))) {
+		if (link->sock) {
+			set_why(link, "silent, and the peer has connected anew");
+			fzc_sock_stop(link->sock);
+		}
+		closed = link->next;
+		link->next = sock;
+	}
+	spin_unlock_irq(&link->lock);
+	wake_up(&link->wait);
+	if (closed)
+		fzc_sock_release(closed);
+}
+
+static int accept_all(struct fzc_link *link)
+{
+	struct fzc_sock *sock;
+
+	for (;;) {
+		sock = fzc_sock_accept(link->listener);
+		if (IS_ERR(sock))
+			return PTR_ERR(sock);
+		offer(link, sock);
+	}
+}
+
+static int listen_once(struct fzc_link *link)
+{
+	struct fzc_sock *sock = fzc_sock_create(&link->addr);
+	int err;
+
+	if (IS_ERR(sock))
+		return PTR_ERR(sock);
+	if (!publish(link, &link->listener, sock))
+		return -ESHUTDOWN;
+	err = fzc_sock_listen(sock, &link->addr);
+	if (!err) {
+		link->complained = 0;
+		err = accept_all(link);
+	}
+	retract(link, &link->listener);
+	return err;
+}
+
+static int acceptor_main(void *arg)
+{
+	unsigned int noio = memalloc_noio_save();
+	struct fzc_link *link = arg;
+
+	while (!stopping(link)) {
+		complain(link, "listen on", listen_once(link));
+		wait_event_idle_timeout(link->wait, stopping(link), BACKOFF_MAX / 5);
+	}
+	memalloc_noio_restore(noio);
+	return 0;
+}
+
+/* From without */
+
+struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool primary,
+				 const struct fzc_addr *addr, const struct fzc_geometry *geo,
+				 const char *name)
+{
+	struct fzc_link *link = kvzalloc(sizeof(*link), GFP_KERNEL);
+	u32 i;
+
+	if (!link)
+		return NULL;
+	link->ops = ops;
+	link->ctx = ctx;
+	link->primary = primary;
+	link->addr = *addr;
+	link->geo = geo;
+	link->name = name;
+	spin_lock_init(&link->lock);
+	init_waitqueue_head(&link->wait);
+	INIT_LIST_HEAD(&link->queue);
+	INIT_LIST_HEAD(&link->free);
+	for (i = 0; i < RING; i++)
+		list_add_tail(&link->ring[i].tx.list, &link->free);
+	return link;
+}
+
+void fzc_link_destroy(struct fzc_link *link)
+{
+	if (!link)
+		return;
+	/* the sender is gone: what was queued since then is given back here */
+	while (send_next(link))
+		;
+	kvfree(link);
+}
+
+/* The reference lets kthread_stop() find a thread that has already returned. */
+static int launch(struct fzc_link *link, struct task_struct **place, int (*fn)(void *),
+		  const char *what)
+{
+	struct task_struct *task = kthread_create(fn, link, "fzc-%s/%s", what, link->name);
+
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	*place = get_task_struct(task);
+	wake_up_process(task);
+	return 0;
+}
+
+static void join(struct task_struct **place)
+{
+	if (!*place)
+		return;
+	kthread_stop(*place);
+	put_task_struct(*place);
+	*place = NULL;
+}
+
+int fzc_link_start(struct fzc_link *link)
+{
+	int err;
+
+	link->stopping = false;
+	link->backoff = 0;
+	link->complained = 0;
+	err = launch(link, &link->sender, sender_main, "send");
+	if (!err)
+		err = launch(link, &link->manager, manager_main, "link");
+	if (!err && !link->primary)
+		err = launch(link, &link->acceptor, acceptor_main, "accept");
+	if (err)
+		fzc_link_stop(link);
+	return err;
+}
+
+void fzc_link_stop(struct fzc_link *link)
+{
+	spin_lock_irq(&link->lock);
+	link->stopping = true;
+	if (link->listener)
+		fzc_sock_stop(link->listener);
+	if (link->sock)
+		fzc_sock_stop(link->sock);
+	spin_unlock_irq(&link->lock);
+	wake_up_all(&link->wait);
+	join(&link->acceptor);
+	join(&link->manager);
+	join(&link->sender);
+	retract(link, &link->next);
+	while (send_next(link))
+		;
+}
+
+void fzc_link_stats(struct fzc_link *link, struct fzc_link_stats *stats)
+{
+	stats->tx_bytes = atomic64_read(&link->tx_bytes);
+	stats->rx_bytes = atomic64_read(&link->rx_bytes);
+	stats->last_contact = atomic64_read(&link->last_contact);
+	stats->connected = READ_ONCE(link->state) == LINK_UP;
+}
