@@ -170,6 +170,7 @@ class Pair:
         self.machines, self.net = machines, machines.net
         self.primary, self.secondary = machines.primary, machines.secondary
         self.writer, self.size, self.block, self.options = 0, 64 * MIB, 4096, {}
+        self.paths = {}		# (side, disk): what the table names instead of the disk itself
         self.dir = vm.VM / "images"
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir(parents=True)
@@ -203,7 +204,7 @@ class Pair:
         words.update(self.options.get(side, {}))
         words.update(more)
         opts = [str(x) for item in words.items() if item[1] is not None for x in item]
-        disks = [BY_ID + d for d in ("meta", "data", *DIFFS[side])]
+        disks = [self.paths.get((side, d), BY_ID + d) for d in ("meta", "data", *DIFFS[side])]
         return " ".join(["0", str(self.size // 512), "freezecopy", side, *disks, str(len(opts)), *opts])
 
     def start(self, side, check=True, **more):
@@ -251,6 +252,13 @@ class Pair:
 
     def recover(self, *words):
         self.message("secondary", "recover", *words)
+
+    # -- the world around
+
+    def netem(self, side, words):
+        """Make the wire worse in the direction from side: "rate 4mbit delay 20ms"; "" ends it."""
+        self.side(side).run("tc qdisc del dev eth0 root 2>/dev/null; rm -f /run/netem" if not words else
+                            f"touch /run/netem; tc qdisc replace dev eth0 root netem {words}")
 
     # -- load and verdict
 

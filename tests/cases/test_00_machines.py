@@ -44,6 +44,25 @@ def test_link(machines):
     assert any(pings(machines.primary, "192.0.2.2") for _ in range(10))
 
 
+def seconds(machine, command):
+    begin = time.monotonic()
+    machine.run(command)
+    return time.monotonic() - begin
+
+
+def test_slow_disk_and_wire(pair):
+    m = pair.primary
+    write = f"dd if=/dev/zero of={BY_ID}data bs=64k count=64 oflag=direct status=none"
+    m.throttle("data", bps=MIB)
+    assert seconds(m, write) > 2
+    m.throttle("data")
+    assert seconds(m, write) < 2
+    pair.netem("primary", "delay 700ms")
+    assert seconds(m, "ping -c 1 192.0.2.2") > 0.7
+    pair.netem("primary", "")
+    assert seconds(m, "ping -c 1 192.0.2.2") < 0.7
+
+
 def test_kill_keeps_disks(pair):
     m = pair.primary
     m.run(f"echo precious >/tmp/p; dd if=/tmp/p of={BY_ID}data conv=fsync,sync bs=4096 status=none")

@@ -266,6 +266,8 @@ class Machine:
         if self.running:
             raise MachineError(f"{self.name} runs already")
         self.systemd = systemd
+        if systemd and not any(self.disk("state").read_bytes()[:4096]):
+            subprocess.run(["/sbin/mke2fs", "-q", "-F", "-t", "ext4", self.disk("state")], check=True)
         self.started = time.monotonic()
         self.process = subprocess.Popen(self._command(), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=open(self.dir / f"{self.name}-qemu.log", "wb"))
@@ -341,6 +343,11 @@ class Machine:
     def get(self, path):
         return self.run(["cat", path]).raw
 
+    def throttle(self, serial, bps=0, iops=0):
+        """Slow a disk down; 0 is no limit."""
+        self.qmp("block_set_io_throttle", id=f"/machine/peripheral/disk-{serial}/virtio-backend", bps=bps, bps_rd=0, bps_wr=0, iops=iops,
+                 iops_rd=0, iops_wr=0)
+
     def link(self, up):
         self.qmp("set_link", name="net", up=up)
 
@@ -393,7 +400,7 @@ class Machine:
                                  *((s, self.disk(s), "off") for s in self.sizes)]:
             cmd += ["-blockdev", f"driver=raw,node-name={serial},read-only={ro},discard=unmap,"
                     f"file.driver=file,file.filename={path},file.locking=off",
-                    "-device", f"virtio-blk-pci,drive={serial},serial={serial}"]
+                    "-device", f"virtio-blk-pci,id=disk-{serial},drive={serial},serial={serial}"]
         return [str(c) for c in cmd]
 
 
