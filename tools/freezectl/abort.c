@@ -12,8 +12,8 @@ static const struct option options[] = { { 0 } };
 
 static const struct ctl_hint hints[] = {
 	{ ENOENT, FC_REFUSED, "there is nothing to give up" },
-	{ EBUSY, FC_REFUSED, "everything was sent, the image commits by itself: "
-		"'freezectl wait NAME merged'" },
+	{ EBUSY, FC_REFUSED,
+		"everything was sent, the image commits by itself: 'freezectl wait NAME merged'" },
 	{ EOPNOTSUPP, FC_REFUSED, "only a primary has a freeze to give up" },
 	{ 0 }
 };

@@ -16,8 +16,6 @@
 #include "say.h"
 #include "users.h"
 
-#define BY_ID	"/dev/disk/by-id"
-
 static int check_free(const struct blk *b)
 {
 	struct users u = { 0 };
@@ -39,8 +37,9 @@ static int open_excl(struct blk *b)
 
 	b->fd = open(b->path, O_RDWR | O_EXCL | O_CLOEXEC);
 	if (b->fd < 0 && errno == EBUSY)
-		return say(FC_REFUSED, "%s %s is in use by the kernel (RAID, LVM, swap, another "
-			   "target, or the device of another role); stop that first", b->label,
+		return say(FC_REFUSED,
+			   "%s %s is in use by the kernel (RAID, LVM, swap, another target, or the device of another role); stop that first",
+			   b->label,
 			   b->path);
 	if (b->fd < 0)
 		return say(errno == EROFS || errno == EACCES ? FC_REFUSED : FC_FAILED,
@@ -66,8 +65,9 @@ int blk_open(struct blk *b, const char *label, const char *path)
 		return say(FC_REFUSED, "%s %s: %s; name an existing block device", label, path,
 			   strerror(errno));
 	if (!S_ISBLK(st.st_mode))
-		return say(FC_REFUSED, "%s %s is not a block device; for a file, make a loop "
-			   "device with losetup", label, path);
+		return say(FC_REFUSED,
+			   "%s %s is not a block device; for a file, make a loop device with losetup",
+			   label, path);
 	b->dev = st.st_rdev;
 	rc = check_free(b);
 	if (!rc)
@@ -212,23 +212,23 @@ static bool leads_to(const char *path, dev_t dev)
 static int is_identity(const struct dirent *d)
 {
 	/* names that follow the content of a device, or say nothing */
-	static const char *const no[] = { ".", "dm-", "lvm-pv-uuid-", "md-" };
+	static const char *const no[] = { ".", "dm-", "lvm-pv-uuid-" };
 
-	for (size_t i = 0; i < sizeof(no) / sizeof(no[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(no); i++)
 		if (!strncmp(d->d_name, no[i], strlen(no[i])))
 			return 0;
 	return 1;
 }
 
-static bool find_by_id(dev_t dev, char out[PATH_MAX])
+static bool find_link(const char *dir, dev_t dev, char out[PATH_MAX])
 {
 	struct dirent **list;
 	bool found = false;
-	int n = scandir(BY_ID, &list, is_identity, alphasort);
+	int n = scandir(dir, &list, is_identity, alphasort);
 
 	for (int i = 0; i < n; i++) {
 		if (!found) {
-			snprintf(out, PATH_MAX, BY_ID "/%s", list[i]->d_name);
+			snprintf(out, PATH_MAX, "%s/%s", dir, list[i]->d_name);
 			found = leads_to(out, dev);
 		}
 		free(list[i]);
@@ -261,7 +261,8 @@ void blk_stable_path(const char *path, dev_t dev, char out[PATH_MAX])
 	/* a symbolic link (by-id, /dev/VG/LV, /dev/mapper/X) was made to be stable */
 	if (*path == '/' && !lstat(path, &st) && S_ISLNK(st.st_mode))
 		snprintf(out, PATH_MAX, "%s", path);
-	else if (!find_mapper(dev, out) && !find_by_id(dev, out) && !realpath(path, out))
+	else if (!find_mapper(dev, out) && !find_link("/dev/disk/by-id", dev, out) &&
+		 !find_link("/dev/disk/by-path", dev, out) && !realpath(path, out))
 		snprintf(out, PATH_MAX, "%s", path);
 }
 

@@ -14,10 +14,8 @@ struct check {
 	int findings;
 };
 
-static void found(struct check *c, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
 /* "DEVICE: FIELD: VALUE, expected ..." */
-static void found(struct check *c, const char *fmt, ...)
+static void __printf(2, 3) found(struct check *c, const char *fmt, ...)
 {
 	va_list ap;
 
@@ -110,8 +108,9 @@ static void check_generations(struct check *c)
 
 	for (int i = 0; i < 2; i++)
 		if (sb->gen[i] > sb->next_gen)
-			found(c, "superblock.generation_%d: %llu, expected at most %llu "
-			      "(next_generation)", i, ull(sb->gen[i]), ull(sb->next_gen));
+			found(c,
+			      "superblock.generation_%d: %llu, expected at most %llu (next_generation)",
+			      i, ull(sb->gen[i]), ull(sb->next_gen));
 	if (sb->unsent_tag > sb->next_gen)
 		found(c, "superblock.unsent_tag: %llu, expected at most %llu (next_generation)",
 		      ull(sb->unsent_tag), ull(sb->next_gen));

@@ -80,7 +80,7 @@ static int take_device(struct reader *r, const char *key, const char *value)
 		{ "diff-a", FZC_DEV_DIFF }, { "diff-b", FZC_DEV_DIFF_B },
 	};
 
-	for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(keys); i++) {
 		if (strcmp(key, keys[i].key))
 			continue;
 		if (*value != '/' || strlen(value) >= PATH_MAX || strpbrk(value, " \t"))
@@ -171,8 +171,7 @@ static bool trusted(FILE *f, const char *path, char *why, size_t len)
 	if (S_ISREG(st.st_mode) && !st.st_uid && !(st.st_mode & 022))
 		return true;
 	snprintf(why, len,
-		 "%s: owner %u, mode %04o; expected a file of root that nobody else can write: "
-		 "look at what it says, then chown root and chmod 0600 it",
+		 "%s: owner %u, mode %04o; expected a file of root that nobody else can write: look at what it says, then chown root and chmod 0600 it",
 		 path, st.st_uid, st.st_mode & 07777);
 	return false;
 }

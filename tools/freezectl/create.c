@@ -55,7 +55,7 @@ static bool take_force(struct request *r, char *list)
 		else if (!strcmp(word, "data"))
 			r->force[FZC_DEV_DATA] = true;
 		else if (!strcmp(word, "diff"))
-			r->force[FZC_DEV_DIFF] = r->force[FZC_DEV_DIFF_B] = true;
+			r->force[FZC_DEV_DIFF] = true;
 		else
 			return false;
 	}
@@ -95,8 +95,9 @@ static int take_option(struct request *r, int opt)
 		break;
 	case OPT_BLOCK:
 		if (!parse_block_size(optarg, &c->block_size))
-			return say_usage("create", "--block-size %s: expected a power of two from "
-					 "4096 to 1M", optarg);
+			return say_usage("create",
+					 "--block-size %s: expected a power of two from 4096 to 1M",
+					 optarg);
 		break;
 	case OPT_PAIR:
 		if (!parse_uuid(optarg, c->pair))
@@ -111,8 +112,9 @@ static int take_option(struct request *r, int opt)
 		break;
 	case OPT_FORCE:
 		if (!take_force(r, optarg))
-			return say_usage("create", "--force=%s: expected meta, data or diff, or "
-					 "several of them with commas between", optarg);
+			return say_usage("create",
+					 "--force=%s: expected meta, data or diff, or several of them with commas between",
+					 optarg);
 		break;
 	default:
 		return say_usage("create", NULL);
@@ -128,8 +130,9 @@ static int take_name_and_role(struct request *r, int argc, char **argv)
 		return say_usage("create", "expected NAME and a role, got %d words",
 				 argc - optind);
 	if (!parse_name(argv[optind]))
-		return say_usage("create", "name '%s': expected up to %d letters, digits and + _ . -"
-				 ", the first none of . -", argv[optind], FC_NAME_LEN - 1);
+		return say_usage("create",
+				 "name '%s': expected up to %d letters, digits and + _ . -, the first none of . -",
+				 argv[optind], FC_NAME_LEN - 1);
 	snprintf(c->name, sizeof(c->name), "%s", argv[optind]);
 	if (!strcmp(argv[optind + 1], "primary"))
 		c->role = FZC_ROLE_PRIMARY;
@@ -155,13 +158,12 @@ static int check_request(struct request *r)
 	if (!r->link[role])
 		return say_usage("create", "%s is missing", role ? "--listen" : "--peer");
 	if (!parse_address(r->link[role], c->link, sizeof(c->link)))
-		return say_usage("create", "%s %s: expected a numeric ADDRESS[:PORT], as "
-				 "192.0.2.1:7744 or [2001:db8::1]:7744; 'getent hosts' translates "
-				 "names", role ? "--listen" : "--peer", r->link[role]);
+		return say_usage("create",
+				 "%s %s: expected a numeric ADDRESS[:PORT], as 192.0.2.1:7744 or [2001:db8::1]:7744; 'getent hosts' translates names",
+				 role ? "--listen" : "--peer", r->link[role]);
 	if (!r->insecure)
-		return say(FC_REFUSED, "authentication is not built yet: whoever reaches the port "
-			   "can read, change and forge all that is replicated. On a network "
-			   "where you trust everybody, or inside a VPN, add --insecure");
+		return say(FC_REFUSED,
+			   "authentication is not built yet: whoever reaches the port can read, change and forge all that is replicated. On a network where you trust everybody, or inside a VPN, add --insecure");
 	c->auth_none = true;
 	if (!c->block_size)
 		c->block_size = LAYOUT_DEFAULT_BLOCK;
@@ -193,8 +195,9 @@ static int claimed(const struct conf *c, void *arg)
 
 	for (int i = 0; i < role_devices(c->role); i++)
 		if (!stat(c->device[i], &st) && S_ISBLK(st.st_mode) && st.st_rdev == claim->dev)
-			return say(FC_REFUSED, "%s is the %s device of the volume %s; 'freezectl "
-				   "remove --wipe %s' would give it up", claim->path,
+			return say(FC_REFUSED,
+				   "%s is the %s device of the volume %s; 'freezectl remove --wipe %s' would give it up",
+				   claim->path,
 				   device_name(c->role, i), c->name, c->name);
 	return 0;
 }
@@ -204,11 +207,13 @@ static int check_name(const char *name)
 	struct dmdev d;
 
 	if (conf_exists(name))
-		return say(FC_REFUSED, "%s exists already (%s/%s.conf); 'freezectl remove %s' "
-			   "removes it", name, conf_dir(), name, name);
+		return say(FC_REFUSED,
+			   "%s exists already (%s/%s.conf); 'freezectl remove %s' removes it",
+			   name, conf_dir(), name, name);
 	if (!dmdev_find(name, &d))
-		return say(FC_REFUSED, "a device-mapper device %s exists already; choose another "
-			   "name, or 'dmsetup remove %s'", name, name);
+		return say(FC_REFUSED,
+			   "a device-mapper device %s exists already; choose another name, or 'dmsetup remove %s'",
+			   name, name);
 	return FC_DONE;
 }
 
@@ -252,7 +257,7 @@ static int check_content(struct request *r, int dev)
 	if (keep)
 		note("%s %s: %s%s", b->label, b->path, found ? text : "nothing known on it",
 		     found ? "; it is kept" : "");
-	else if (found && !r->force[dev])
+	else if (found && !r->force[dev == FZC_DEV_DIFF_B ? FZC_DEV_DIFF : dev])
 		return say(FC_REFUSED, "%s %s holds %s; --force=%s destroys it", b->label, b->path,
 			   text, word);
 	else if (found)
@@ -287,18 +292,19 @@ static int check_sizes(struct request *r, struct layout *l)
 	if (!layout_init(l, v->blk[FZC_DEV_DATA].bytes, block, why))
 		return say(FC_REFUSED, "data %s: %s; another --block-size may do",
 			   v->blk[FZC_DEV_DATA].path, why);
-	note("meta %s: needs %llu bytes = 4096 x (8 + 6 x %llu pages of bitmap, one bit for each "
-	     "of %llu blocks), has %llu", meta->path, (unsigned long long)l->meta_bytes,
-	     (unsigned long long)l->map_pages, (unsigned long long)l->blocks,
-	     (unsigned long long)meta->bytes);
+	note("meta %s: has %llu bytes, needs %llu = 4096 x (8 + 6 x %llu pages of bitmap)",
+	     meta->path, (unsigned long long)meta->bytes, (unsigned long long)l->meta_bytes,
+	     (unsigned long long)l->map_pages);
 	if (meta->bytes < l->meta_bytes)
-		return say(FC_REFUSED, "meta %s is too small: %llu bytes, expected %llu; take a "
-			   "bigger device or a bigger --block-size", meta->path,
+		return say(FC_REFUSED,
+			   "meta %s is too small: %llu bytes, expected %llu; take a bigger device or a bigger --block-size",
+			   meta->path,
 			   (unsigned long long)meta->bytes, (unsigned long long)l->meta_bytes);
 	for (int i = FZC_DEV_DIFF; i < v->n; i++) {
 		if (!layout_slots(l, v->blk[i].bytes))
-			return say(FC_REFUSED, "%s %s is too small: %llu bytes hold no block of %u "
-				   "bytes and its index; take a bigger device", v->blk[i].label,
+			return say(FC_REFUSED,
+				   "%s %s is too small: %llu bytes hold no block of %u bytes and its index; take a bigger device",
+				   v->blk[i].label,
 				   v->blk[i].path, (unsigned long long)v->blk[i].bytes, block);
 		print_capacity(l, &v->blk[i]);
 	}

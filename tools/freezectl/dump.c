@@ -277,7 +277,8 @@ static void print_flat(const char *path, struct json_object *o)
 	} else if (json_object_is_type(o, json_type_string)) {
 		printf("%s = %s\n", path, json_object_get_string(o));
 	} else {
-		printf("%s = %s\n", path, json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
+		printf("%s = %s\n", path,
+		       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));
 	}
 }
 

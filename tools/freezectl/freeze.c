@@ -41,10 +41,10 @@ static const struct option options[] = {
 };
 
 static const struct ctl_hint hints[] = {
-	{ EBUSY, FC_REFUSED, "another freeze is not over; 'freezectl wait NAME merged', then "
-		"try again" },
-	{ ENOTCONN, FC_REFUSED, "'freezectl wait NAME connected' first, or --force to cut now and "
-		"deliver later" },
+	{ EBUSY, FC_REFUSED,
+		"another freeze is not over; 'freezectl wait NAME merged', then try again" },
+	{ ENOTCONN, FC_REFUSED,
+		"'freezectl wait NAME connected' first, or --force to cut now and deliver later" },
 	{ ENODATA, FC_REFUSED, "'freezectl wait NAME in-sync' first" },
 	{ EOPNOTSUPP, FC_REFUSED, "freeze the primary, on the other side" },
 	{ ETIMEDOUT, FC_TIMEOUT, "no image was made; allow more with --deadline" },
@@ -68,7 +68,8 @@ static int take_option(struct request *r, int opt)
 	case 'd':
 		if (parse_seconds(optarg, &r->deadline_ms) && r->deadline_ms > 2 * CUT_MARGIN_MS)
 			return FC_DONE;
-		return say_usage("freeze", "--deadline %s: expected seconds, more than 0.1", optarg);
+		return say_usage("freeze", "--deadline %s: expected seconds, more than 0.1",
+				 optarg);
 	case 't':
 		if (!parse_seconds(optarg, &ms) || !ms)
 			return say_usage("freeze", "--timeout %s: expected seconds", optarg);
@@ -107,19 +108,23 @@ static int check_state(const struct request *r, const struct fzc_query *q)
 	const char *name = r->d.name;
 
 	if (q->role != FZC_ROLE_PRIMARY)
-		return say(FC_REFUSED, "%s is a secondary; freeze its primary, on the other side "
-			   "(%.*s)", name, FZC_PEER_LEN, q->peer);
+		return say(FC_REFUSED,
+			   "%s is a secondary; freeze its primary, on the other side (%.*s)",
+			   name, FZC_PEER_LEN, q->peer);
 	if (q->connection != FZC_CONN_CONNECTED && !r->force)
-		return say(FC_REFUSED, "%s has no connection to %.*s; 'freezectl wait %s connected' "
-			   "first, or --force to cut now and deliver later", name, FZC_PEER_LEN,
+		return say(FC_REFUSED,
+			   "%s has no connection to %.*s; 'freezectl wait %s connected' first, or --force to cut now and deliver later",
+			   name, FZC_PEER_LEN,
 			   q->peer, name);
 	if (q->connection != FZC_CONN_CONNECTED && is_busy(q))
-		return say(FC_REFUSED, "%s: image %llu is under way and cannot go on without a "
-			   "connection; 'freezectl wait %s connected' first", name,
+		return say(FC_REFUSED,
+			   "%s: image %llu is under way and cannot go on without a connection; 'freezectl wait %s connected' first",
+			   name,
 			   (unsigned long long)q->freezing.number, name);
 	if (!q->image.number && q->copy_total)
-		return say(FC_REFUSED, "%s: the first copy is not done; 'freezectl wait %s in-sync' "
-			   "first", name, name);
+		return say(FC_REFUSED,
+			   "%s: the first copy is not done; 'freezectl wait %s in-sync' first",
+			   name, name);
 	return FC_DONE;
 }
 
@@ -150,8 +155,9 @@ static int wait_turn(const struct request *r)
 			say_waiting(r->d.name, &q);
 		said = true;
 		if (!ms_left(r->give_up, 1))
-			return say(FC_TIMEOUT, "%s: image %llu is not over in time; no image was "
-				   "made", r->d.name, (unsigned long long)(q.freezing.number ?
+			return say(FC_TIMEOUT,
+				   "%s: image %llu is not over in time; no image was made",
+				   r->d.name, (unsigned long long)(q.freezing.number ?
 				   q.freezing.number : q.image.number));
 		progress_pause(r->d.dev, &q, ms_left(r->give_up, PAUSE_MS));
 	}
@@ -198,15 +204,16 @@ static int void_image(const struct request *r, uint64_t number)
 	struct fzc_abort a = { 0 };
 
 	if (CTL(FZC_IOC_ABORT, &a, r->d.dev))
-		return say(FC_FAILED, "image %llu of %s was cut after its file systems had thawed, "
-			   "and cannot be given up any more: treat it as crash-consistent",
+		return say(FC_FAILED,
+			   "image %llu of %s was cut after its file systems had thawed, and cannot be given up any more: treat it as crash-consistent",
 			   (unsigned long long)number, r->d.name);
-	return say(FC_TIMEOUT, "the deadline passed before the cut was made; image %llu is given "
-		   "up; allow more with --deadline", (unsigned long long)number);
+	return say(FC_TIMEOUT,
+		   "the deadline passed before the cut was made; image %llu is given up; allow more with --deadline",
+		   (unsigned long long)number);
 }
 
 /* -EBUSY: another freeze was faster; else an exit code. */
-static int cut(const struct request *r, uint64_t *number)
+static int make_cut(const struct request *r, uint64_t *number)
 {
 	uint64_t deadline = now_ms() + r->deadline_ms;
 	struct fs_set *set = NULL;
@@ -247,7 +254,7 @@ static int cut_in_turn(const struct request *r, uint64_t *number)
 			usleep((500000 << i) / 2);	/* after an abort the kernel backs off */
 		rc = wait_turn(r);
 		if (!rc)
-			rc = cut(r, number);
+			rc = make_cut(r, number);
 	}
 	if (rc == -EBUSY)
 		rc = say(FC_REFUSED, "%s: other freezes keep it busy; try again later", r->d.name);

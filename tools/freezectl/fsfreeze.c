@@ -36,7 +36,7 @@ struct shared {
 	/* why the child gave up; valid after it reported so */
 	size_t failed;
 	enum step step;
-	int err;
+	int err;		/* -errno */
 };
 
 struct fs {
@@ -106,7 +106,8 @@ int fs_set_open(const struct users *u, struct fs_set **set)
 	*set = s;
 	if (!s)
 		return say(FC_FAILED, "out of memory");
-	s->order = s->report = -1;
+	s->order = -1;
+	s->report = -1;
 	s->shared = mmap(NULL, sizeof(*s->shared), PROT_READ | PROT_WRITE,
 			 MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (s->shared == MAP_FAILED) {
@@ -118,8 +119,9 @@ int fs_set_open(const struct users *u, struct fs_set **set)
 			rc = add(s, &u->v[i]);
 	for (size_t i = 0; i < u->n && !rc; i++)
 		if (u->v[i].kind == USER_MOUNT && !have(s, u->v[i].fs_dev))
-			rc = say(FC_REFUSED, "%s cannot be reached to freeze it (another mount "
-				 "covers it?); uncover it, or use --no-fs", u->v[i].what);
+			rc = say(FC_REFUSED,
+				 "%s cannot be reached to freeze it (another mount covers it?); uncover it, or use --no-fs",
+				 u->v[i].what);
 	return rc;
 }
 
@@ -178,7 +180,7 @@ static int child_sync(struct fs_set *s)
 	s->shared->step = STEP_SYNC;
 	for (s->shared->failed = 0; s->shared->failed < s->n; s->shared->failed++)
 		if (syncfs(s->fs[s->shared->failed].fd))
-			return errno;
+			return -errno;
 	return 0;
 }
 
@@ -188,14 +190,14 @@ static int child_freeze(struct fs_set *s, int order, uint64_t deadline)
 	for (size_t i = 0; i < s->n; i++) {
 		s->shared->failed = i;
 		if (called_off(order, deadline))
-			return ETIMEDOUT;
+			return -ETIMEDOUT;
 		atomic_store(&s->shared->state[i], FS_FREEZING);
 		if (!ioctl(s->fs[i].fd, FIFREEZE, 0))
 			atomic_store(&s->shared->state[i], FS_FROZEN);
 		else if (errno == EBUSY)
 			atomic_store(&s->shared->state[i], FS_OTHERS);
 		else
-			return errno;
+			return -errno;
 	}
 	return 0;
 }
@@ -206,7 +208,7 @@ static void child_detach(void)
 	static const int signals[] = { SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGPIPE, SIGTSTP };
 	int null = open("/dev/null", O_RDWR), adj;
 
-	for (size_t i = 0; i < sizeof(signals) / sizeof(signals[0]); i++)
+	for (size_t i = 0; i < ARRAY_SIZE(signals); i++)
 		signal(signals[i], SIG_IGN);
 	setsid();
 	for (int fd = 0; fd < 3 && null >= 0; fd++)
@@ -263,7 +265,7 @@ fail:
 	return false;
 }
 
-/* The deadline has passed, or the child has gone: thaw what it froze.  What it freezes yet, it thaws. */
+/* The deadline has passed, or the child has gone.  What it is still freezing, it thaws itself. */
 static void give_up(struct fs_set *s)
 {
 	close_fd(&s->order);
@@ -276,15 +278,16 @@ static int explain_child(struct fs_set *s)
 	const struct fs *fs = &s->fs[sh->failed];
 
 	waitpid(s->child, NULL, 0);
-	if (sh->err == ETIMEDOUT)
-		return say(FC_TIMEOUT, "the deadline passed before %s was frozen; all is thawed, "
-			   "no image was made; allow more with --deadline", fs->path);
-	if (sh->err == EOPNOTSUPP)
+	if (sh->err == -ETIMEDOUT)
+		return say(FC_TIMEOUT,
+			   "the deadline passed before %s was frozen; all is thawed, no image was made; allow more with --deadline",
+			   fs->path);
+	if (sh->err == -EOPNOTSUPP)
 		return say(FC_REFUSED, "%s on %s cannot be frozen; unmount it, or use --no-fs",
 			   fs->type, fs->path);
 	return say(FC_FAILED, "cannot %s %s on %s: %s; all is thawed, no image was made",
 		   sh->step == STEP_SYNC ? "sync" : "freeze", fs->type, fs->path,
-		   strerror(sh->err));
+		   strerror(-sh->err));
 }
 
 int fs_freeze(struct fs_set *s, uint64_t deadline)
@@ -305,10 +308,10 @@ int fs_freeze(struct fs_set *s, uint64_t deadline)
 		return s->shared->err ? explain_child(s) : FC_DONE;
 	give_up(s);
 	if (rc == 1)
-		return say(FC_FAILED, "the process that freezes and thaws was killed; all that it "
-			   "had frozen is thawed, no image was made");
-	return say(FC_TIMEOUT, "%s not reached by the deadline; all is thawed, no image was made; "
-		   "allow more with --deadline",
+		return say(FC_FAILED,
+			   "the process that freezes and thaws was killed; all that it had frozen is thawed, no image was made");
+	return say(FC_TIMEOUT,
+		   "%s not reached by the deadline; all is thawed, no image was made; allow more with --deadline",
 		   s->shared->step == STEP_SYNC ? "end of sync" : "freeze of all file systems");
 }
 
@@ -327,9 +330,8 @@ void fs_report(const struct fs_set *s)
 {
 	for (size_t i = 0; i < s->n; i++)
 		if (atomic_load(&s->shared->state[i]) == FS_OTHERS)
-			note("%s on %s was frozen already, by somebody else, and is left so; "
-			     "thaw it with fsfreeze -u %s", s->fs[i].type, s->fs[i].path,
-			     s->fs[i].path);
+			note("%s on %s was frozen already and is left so; thaw it with fsfreeze -u",
+			     s->fs[i].type, s->fs[i].path);
 		else
 			note("%s on %s was frozen for the cut and is thawed", s->fs[i].type,
 			     s->fs[i].path);

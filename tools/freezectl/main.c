@@ -11,21 +11,19 @@ static const struct verb *const verbs[] = {
 	&verb_abort, &verb_recover, &verb_dump, &verb_check, &verb_remove, &verb_udev_probe,
 };
 
-#define NR_VERBS	(sizeof(verbs) / sizeof(verbs[0]))
-
 static const struct verb *find(const char *name)
 {
-	for (size_t i = 0; i < NR_VERBS; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (!strcmp(verbs[i]->name, name))
 			return verbs[i];
 	return NULL;
 }
 
-static void help(FILE *out)
+static void list_verbs(FILE *out)
 {
 	fputs("Usage: freezectl VERB [ARGUMENT]...\n"
 	      "Replicate block devices, freeze images of them, recover the last one.\n\n", out);
-	for (size_t i = 0; i < NR_VERBS; i++)
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
 		if (verbs[i]->summary)
 			fprintf(out, "  %-9s %s\n", verbs[i]->name, verbs[i]->summary);
 	fputs("  help      show this, or 'help VERB' what VERB does\n\n"
@@ -66,11 +64,11 @@ int main(int argc, char **argv)
 	if (!strcmp(name, "help") || !strcmp(name, "--help") || !strcmp(name, "-h")) {
 		if (argc > 2)
 			return help_for(argv[2]);
-		help(stdout);
+		list_verbs(stdout);
 		return FC_DONE;
 	}
 	if (!*name)
-		help(stderr);
+		list_verbs(stderr);
 	else
 		say(FC_USAGE, "no verb '%s'; 'freezectl help' lists them", name);
 	return FC_USAGE;

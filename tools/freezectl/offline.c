@@ -71,7 +71,7 @@ static bool open_meta(struct offline *o, const struct fzc_page page[2])
 	return true;
 }
 
-/* Pages of older logs lie about; without meta, the newest log is taken to be the one that counts. */
+/* Pages of older logs lie about; without meta, the newest log is taken as the one that counts. */
 static void find_log(struct offline *o)
 {
 	u64 n = 2ULL * FZC_DIV_ROUND_UP((u64)le32_to_cpu(o->diff.slots), FZC_INDEX_ENTRIES);
@@ -126,8 +126,9 @@ int offline_open(struct offline *o, const char *path)
 	if (open_meta(o, page) || open_diff(o, &page[0]))
 		return FC_DONE;
 	if (o->verdict[0] == FZC_PAGE_EMPTY && o->verdict[1] == FZC_PAGE_EMPTY)
-		return say(FC_FAILED, "%s: all zero, expected freezecopy metadata; 'freezectl "
-			   "create' or the first start formats it", path);
+		return say(FC_FAILED,
+			   "%s: all zero, expected freezecopy metadata; 'freezectl create' or the first start formats it",
+			   path);
 	return say(FC_FAILED, "%s: no freezecopy metadata: superblock 0: %s; superblock 1: %s",
 		   path, o->text[0], o->text[1]);
 }

@@ -88,7 +88,8 @@ int progress_wait(const char *name, dev_t dev, enum fzc_wait_for what, uint64_t 
 	if (drawn)
 		erase();
 	if (rc == -ETIMEDOUT)
-		return say(FC_TIMEOUT, "%s: not reached in time; 'freezectl status %s' tells how "
-			   "far it is", name, name);
+		return say(FC_TIMEOUT,
+			   "%s: not reached in time; 'freezectl status %s' tells how far it is",
+			   name, name);
 	return rc ? ctl_explain(name, &w.head, rc, hints) : FC_DONE;
 }

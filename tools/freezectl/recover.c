@@ -14,6 +14,9 @@
 #include "verbs.h"
 #include "volume.h"
 
+#define TRIES		10
+#define RETRY_USEC	200000
+
 static const struct option options[] = {
 	{ "force", no_argument, NULL, 'f' },
 	{ "no-wait", no_argument, NULL, 'n' },
@@ -22,10 +25,10 @@ static const struct option options[] = {
 
 static const struct ctl_hint hints[] = {
 	{ ENODATA, FC_REFUSED, "there is nothing to recover before a first freeze has committed" },
-	{ EISCONN, FC_REFUSED, "stop the primary if it lives, or recover --force to leave it "
-		"behind: what it sends from now on is lost" },
+	{ EISCONN, FC_REFUSED,
+		"stop the primary, or recover --force to leave behind what it sends from now on" },
 	{ EBUSY, FC_REFUSED, "close what has the device open, or recover --force" },
-	{ EALREADY, FC_REFUSED, "'freezectl status' shows it" },
+	{ EALREADY, FC_REFUSED, "'freezectl wait NAME merged' returns when it can be written" },
 	{ EOPNOTSUPP, FC_REFUSED, "only a secondary is recovered: call this on the other side" },
 	{ 0 }
 };
@@ -43,7 +46,7 @@ static const struct {
 
 static void print_mount(const char *path, const char *type, bool read_only)
 {
-	for (size_t i = 0; i < sizeof(mounts) / sizeof(mounts[0]); i++) {
+	for (size_t i = 0; i < ARRAY_SIZE(mounts); i++) {
 		if (strcmp(mounts[i].type, type))
 			continue;
 		if (read_only)
@@ -74,7 +77,8 @@ static void print_next(const char *name, bool read_only)
 	else if (!strcmp(type, "LVM2_member"))
 		printf("vgchange -ay --devices %s   # 'pvs' names the volume group\n", path);
 	else if (!strcmp(type, "crypto_LUKS"))
-		printf("cryptsetup open%s %s %s-plain\n", read_only ? " --readonly" : "", path, name);
+		printf("cryptsetup open%s %s %s-plain\n", read_only ? " --readonly" : "", path,
+		       name);
 	else
 		note("%s: no file system known to libblkid on it (%s)", path,
 		     *type ? type : "nothing found");
@@ -85,8 +89,15 @@ static void print_next(const char *name, bool read_only)
 static int recover(const struct dmdev *d, uint32_t flags, bool wait)
 {
 	struct fzc_recover r = { .flags = flags };
-	int rc = CTL(FZC_IOC_RECOVER, &r, d->dev);
+	int rc = -EBUSY;
 
+	for (int i = 0; i < TRIES && rc == -EBUSY; i++) {
+		if (i)
+			usleep(RETRY_USEC);	/* udev may be looking at it in passing */
+		rc = CTL(FZC_IOC_RECOVER, &r, d->dev);
+	}
+	if (rc == -EBUSY)
+		volume_check_unused(d, true);
 	if (rc)
 		return ctl_explain(d->name, &r.head, rc, hints);
 	note("%s is image %llu, readable now:", d->name, (unsigned long long)r.number);

@@ -3,6 +3,10 @@
 #ifndef FREEZECTL_SAY_H
 #define FREEZECTL_SAY_H
 
+/* As in the core's port.h, for files that do without it. */
+#define __printf(a, b)		__attribute__((format(printf, a, b)))
+#define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
+
 enum fc_exit {
 	FC_DONE = 0,
 	FC_FAILED = 1,
@@ -21,13 +25,13 @@ struct verb {
 };
 
 /* Print "freezectl: ..." to stderr and return @code, so that callers can `return say(...)`. */
-int say(enum fc_exit code, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int __printf(2, 3) say(enum fc_exit code, const char *fmt, ...);
 
 /* Print a line to stderr: something to know that is no error. */
-void note(const char *fmt, ...) __attribute__((format(printf, 1, 2)));
+void __printf(1, 2) note(const char *fmt, ...);
 
 /* Wrong arguments of a verb: getopt has printed the reason, or @fmt is it. */
-int say_usage(const char *verb, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int __printf(2, 3) say_usage(const char *verb, const char *fmt, ...);
 
 void verb_help(const struct verb *v);
 

@@ -34,9 +34,9 @@ static int check_running(const struct conf *c, bool *running)
 	if (!*running)
 		return FC_DONE;
 	if (strcmp(d.uuid + (d.ours ? strlen(DMDEV_UUID_PREFIX) : 0), c->uuid))
-		return say(FC_REFUSED, "%s: a device-mapper device of that name has uuid '%s', "
-			   "expected " DMDEV_UUID_PREFIX "%s; stop that one first", c->name, d.uuid,
-			   c->uuid);
+		return say(FC_REFUSED,
+			   "%s: a device-mapper device of that name has uuid '%s', expected %s%s; stop that one first",
+			   c->name, d.uuid, DMDEV_UUID_PREFIX, c->uuid);
 	note("%s runs already", c->name);
 	return FC_DONE;
 }

@@ -36,9 +36,9 @@ static dev_t whole_disk(dev_t dev)
 	if (!f)
 		return 0;
 	if (fscanf(f, "%u:%u", &maj, &min) != 2)
-		maj = min = 0;
+		maj = 0;
 	fclose(f);
-	return makedev(maj, min);
+	return maj ? makedev(maj, min) : 0;
 }
 
 static bool is_named(const char *path, const struct suspect *s)
@@ -98,8 +98,8 @@ static int run(int argc, char **argv)
 const struct verb verb_udev_probe = {
 	.name = "udev-probe",
 	.args = "DEVNODE|- [LINK]...",
-	.help = "For 62-freezecopy.rules: prints FREEZECOPY_BACKING=NAME when DEVNODE, or the disk\n"
-		"it is a partition of, is a device of the volume NAME; else exits 1. Prints\n"
-		"the links that do not follow from the content.",
+	.help = "For 62-freezecopy.rules: prints FREEZECOPY_BACKING=NAME when DEVNODE, or the\n"
+		"disk it is a partition of, is a device of the volume NAME; else exits 1.\n"
+		"Prints the links that do not follow from the content.",
 	.run = run,
 };

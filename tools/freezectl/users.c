@@ -122,8 +122,9 @@ static int find_holders(struct walk *w, dev_t dev)
 	while (!rc && (e = readdir(d))) {
 		if (*e->d_name == '.' || !read_dev(dir, e->d_name, &above))
 			continue;
-		if (!add(w->u, USER_HOLDER, dev, "stop it first (vgchange -an, cryptsetup close, "
-			 "mdadm --stop, dmsetup remove)", "%s is built on it",
+		if (!add(w->u, USER_HOLDER, dev,
+			 "stop it first (vgchange -an, cryptsetup close, mdadm --stop, dmsetup remove)",
+			 "%s is built on it",
 			 blk_kernel_name(above, name, sizeof(name))))
 			rc = -ENOMEM;
 		else if (w->depth == USERS_ALL)

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "say.h"
 #include "view.h"
 
 #define JSON_FORMAT	1	/* of --json; grows only, so that old readers go on */
@@ -26,19 +27,21 @@ static const char *const event_names[FZC_EV_NR] = {
 	[FZC_EV_COPY_DONE] = "copy_done", [FZC_EV_ERROR] = "error",
 };
 
-#define NAME_OF(table, i) \
-	((i) < sizeof(table) / sizeof((table)[0]) && (table)[i] ? (table)[i] : "unknown")
+static const char *name_of(const char *const *names, size_t n, uint32_t i)
+{
+	return i < n && names[i] ? names[i] : "unknown";
+}
 
 static const char *mode_name(const struct view *v)
 {
-	return v->state ? v->state : NAME_OF(modes, v->q.mode);
+	return v->state ? v->state : name_of(modes, ARRAY_SIZE(modes), v->q.mode);
 }
 
 static const char *connection_name(const struct fzc_query *q)
 {
 	if (q->connection == FZC_CONN_CONNECTING && q->role == FZC_ROLE_SECONDARY)
 		return "listening";
-	return NAME_OF(connections, q->connection);
+	return name_of(connections, ARRAY_SIZE(connections), q->connection);
 }
 
 static uint64_t age(uint64_t when)

@@ -54,10 +54,8 @@ struct words {
 	int n;
 };
 
-static void option(struct words *w, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
 /* "key value": two words */
-static void option(struct words *w, const char *fmt, ...)
+static void __printf(2, 3) option(struct words *w, const char *fmt, ...)
 {
 	size_t used = strlen(w->text);
 	va_list ap;
@@ -93,15 +91,15 @@ static void table(const struct volume *v, const char *once, char *out, size_t le
 
 static int explain_load(const char *name, int err)
 {
-	bool broken = err == -EIO || err == -ENOMEM || err == -ENXIO || err == -ENODEV;
 	char why[FZC_MESSAGE_LEN];
 
 	ctl_last_error(why);
 	if (why[0])
-		return say(broken ? FC_FAILED : FC_REFUSED, "%s: %s", name, why);
+		return say(FC_REFUSED, "%s: %s", name, why);
 	if (access("/sys/module/dm_freezecopy", F_OK))
-		return say(FC_FAILED, "%s: the dm-freezecopy module is not loaded and does not "
-			   "load by itself; try modprobe dm-freezecopy (%s)", name,
+		return say(FC_FAILED,
+			   "%s: the dm-freezecopy module is not loaded and does not load by itself; try modprobe dm-freezecopy (%s)",
+			   name,
 			   dmdev_error()[0] ? dmdev_error() : strerror(-err));
 	return say(FC_FAILED, "%s: %s; dmesg may tell more", name,
 		   dmdev_error()[0] ? dmdev_error() : strerror(-err));
@@ -142,8 +140,7 @@ int volume_find(const char *name, struct dmdev *d)
 	return FC_DONE;
 }
 
-/* Name all who use it.  Who only reads may be udev in passing: FC_DONE if there are no others. */
-static int check_unused(const struct dmdev *d)
+int volume_check_unused(const struct dmdev *d, bool readers)
 {
 	struct users u = { 0 };
 	int rc = users_find(d->dev, USERS_ALL, &u);
@@ -151,7 +148,7 @@ static int check_unused(const struct dmdev *d)
 	if (rc)
 		rc = say(FC_FAILED, "%s: cannot find out who uses it: %s", d->name, strerror(-rc));
 	for (size_t i = 0; i < u.n; i++)
-		if (u.v[i].kind != USER_READER)
+		if (readers || u.v[i].kind != USER_READER)
 			rc = say(FC_REFUSED, "%s is in use: %s; %s", d->name, u.v[i].what,
 				 u.v[i].way_out);
 	users_free(&u);
@@ -159,7 +156,7 @@ static int check_unused(const struct dmdev *d)
 }
 
 /* Writes of the page cache are out when the last opener closed; this is the disks' own cache. */
-static void flush(const struct dmdev *d)
+static void flush_disks(const struct dmdev *d)
 {
 	char path[160];
 	int fd;
@@ -176,15 +173,17 @@ static void flush(const struct dmdev *d)
 
 int volume_stop(const struct dmdev *d)
 {
-	int rc = d->open_count ? check_unused(d) : FC_DONE;
+	/* who only reads may be udev in passing, which dmdev_remove() waits for */
+	int rc = d->open_count ? volume_check_unused(d, false) : FC_DONE;
 
 	if (rc)
 		return rc;
-	flush(d);
+	flush_disks(d);
 	rc = dmdev_remove(d->name);
 	if (rc == -EBUSY)
-		return say(FC_REFUSED, "%s is in use; close whatever has /dev/mapper/%s open "
-			   "(fuser -v shows it)", d->name, d->name);
+		return say(FC_REFUSED,
+			   "%s is in use; close whatever has /dev/mapper/%s open (fuser -v shows it)",
+			   d->name, d->name);
 	if (rc)
 		return say(FC_FAILED, "%s: %s", d->name,
 			   dmdev_error()[0] ? dmdev_error() : strerror(-rc));

@@ -26,6 +26,9 @@ int volume_start(struct volume *v, const char *once);
 /* Find the running device @name; says that there is none, returns an exit code. */
 int volume_find(const char *name, struct dmdev *d);
 
+/* Name all who use it, @readers too; FC_DONE: nobody does. */
+int volume_check_unused(const struct dmdev *d, bool readers);
+
 /*
  * Remove its device, which is a clean stop, unless somebody uses it.  Says who,
  * returns an exit code.

@@ -46,8 +46,9 @@ static int run(int argc, char **argv)
 	if (argc - optind != 2)
 		return say_usage("wait", "expected NAME and a state");
 	if (!parse_state(argv[optind + 1], &what, &number))
-		return say_usage("wait", "state '%s': expected connected, in-sync, image=N or "
-				 "merged", argv[optind + 1]);
+		return say_usage("wait",
+				 "state '%s': expected connected, in-sync, image=N or merged",
+				 argv[optind + 1]);
 	rc = volume_find(argv[optind], &d);
 	if (rc)
 		return rc;
