@@ -30,6 +30,17 @@ SIZES = {"meta": 32 * MIB, "data": 64 * MIB, "dump": MAX_DISK, "state": 64 * MIB
 
 def pytest_configure(config):
     config.addinivalue_line("markers", "module: the case needs the kernel module")
+    config.addinivalue_line("markers", "long: too long for make check")
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item):
+    """A case that fails says what the kernels said last, and where the rest stands."""
+    report = (yield).get_result()
+    m = item.funcargs.get("machines") if hasattr(item, "funcargs") else None
+    if report.failed and m:
+        for one in m.both:
+            report.sections.append((str(one.console), vm.tail(one.console)))
 
 
 def pytest_collection_modifyitems(items):
@@ -49,6 +60,7 @@ class Machines:
             m = vm.Machine(name, self.net, {**SIZES, **{s: 64 * MIB for s in DIFFS[name]}})
             self.both.append(self.net.add(m))
         self.primary, self.secondary = self.both
+        self.used = False	# something may be loaded
 
     def up(self):
         off = [m for m in self.both if not m.running]
@@ -58,21 +70,25 @@ class Machines:
             m.wait_ready()
             print(f"{m.name} booted in {m.boot_seconds:.1f} s")
 
-    def clean(self):
-        """Blank disks of the usual sizes, nothing loaded, the wire whole.  What resists is rebooted."""
-        self.net.restore()
+    def unload(self):
+        """Remove every device and the module; returns what went wrong with whom."""
+        wrong = {}
         for m in self.both:
             if m.systemd and m.running:
                 m.kill9()
         jobs = [(m, m.background(CLEAN_GUEST, timeout=40)) for m in self.both if m.running]
         for m, job in jobs:
             try:
-                clean = job.wait(50, check=False).ok
-            except vm.MachineError:
-                clean = False
-            if not clean:
-                print(f"{m.name} does not come clean and is started again")
-                m.kill9()
+                job.wait(50)
+            except vm.MachineError as e:
+                wrong[m] = e
+        return wrong
+
+    def clean(self):
+        """Blank disks of the usual sizes, nothing loaded, the wire whole.  What resists is started again."""
+        self.net.restore()
+        for m in self.unload() if self.used else []:
+            m.kill9()
         for m in self.both:
             m.blank({**SIZES, **{s: 64 * MIB for s in DIFFS[m.name]}})
         self.up()
@@ -80,6 +96,21 @@ class Machines:
             m.log.write_bytes(b"")
             m.allowed = []
             m.console_checked = len(m.console_text())
+        self.used = True
+
+    def end_case(self):
+        """After a case everything must come off, whatever state it is in, and no kernel may complain."""
+        for m in self.both:
+            if m.running:
+                m.check_console()
+        self.net.restore()
+        for m, error in self.unload().items():
+            m.kill9()
+            raise error
+        for m in self.both:
+            if m.running:
+                m.check_console()
+        self.used = False
 
 
 # Written for few forks: with nothing to do it is three.
@@ -113,9 +144,8 @@ def machines():
 @pytest.fixture
 def pair(machines):
     machines.clean()
-    p = Pair(machines)
-    yield p
-    p.end()
+    yield Pair(machines)
+    machines.end_case()
 
 
 def parse_status(line):
@@ -174,11 +204,6 @@ class Pair:
         self.dir = vm.VM / "images"
         shutil.rmtree(self.dir, ignore_errors=True)
         self.dir.mkdir(parents=True)
-
-    def end(self):
-        for m in self.machines.both:
-            if m.running:
-                m.check_console()
 
     def side(self, name):
         return getattr(self, name)
@@ -249,6 +274,14 @@ class Pair:
         """A freeze with no load running; returns the image number."""
         out = self.primary.run(["fzload", "ctl", "freeze", NAME, *words]).out
         return int(out.split()[1])
+
+    def freeze_and_keep(self, load):
+        """Freeze while the load holds its breath; returns the number and what the image must equal."""
+        load.pause()
+        number = load.freeze()
+        reference = self.dump("primary")
+        load.resume()
+        return number, reference
 
     def recover(self, *words):
         self.message("secondary", "recover", *words)
