@@ -1,0 +1,278 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The host of the primary: random I/O that does not overlap itself, and what
+ * P3 owes it.  Of each sector it keeps what was submitted since the newest
+ * write known to be durable; after a power cut one of these must be there.
+ */
+#include "sim.h"
+
+static u32 end_pos(u32 s)
+{
+	return W.hist_base[s] + W.hist_n[s] - 1;
+}
+
+/* Everything older than absolute position @pos is known to be overwritten durably. */
+static void now_durable(u32 s, u32 pos)
+{
+	u32 drop = pos - W.hist_base[s];
+
+	if (pos <= W.hist_base[s])
+		return;
+	memmove(W.hist[s], W.hist[s] + drop, 8ULL * (W.hist_n[s] - drop));
+	W.hist_n[s] -= drop;
+	W.hist_base[s] = pos;
+}
+
+static bool overlaps(u32 first, u32 n)
+{
+	u32 s;
+
+	for (s = first; s < first + n; s++)
+		if (W.pending[s] || W.hist_n[s] == HISTORY)
+			return true;
+	return false;
+}
+
+static void part(struct hop *h, struct disk *d, u32 sector, u32 n, bool fua)
+{
+	struct io *io = io_new(0, IO_HOST);
+	u32 i;
+
+	io->disk = d;
+	io->sector = sector;
+	io->n = n;
+	io->fua = fua;
+	io->hop = h;
+	for (i = 0; i < n; i++)
+		io->val[i] = h->val;
+	h->parts++;
+}
+
+static void write_block(struct hop *h, u64 block)
+{
+	u32 from = max(h->first, (u32)block * SPB), slot;
+	u32 to = min(h->first + h->n, (u32)block * SPB + block_sectors(block));
+	struct io *io;
+
+	switch (fzc_p_write_place(&W.p, block, &slot)) {
+	case FZC_AT_DATA:
+		part(h, &W.pd[FZC_DATA], from, to - from, h->fua);
+		break;
+	case FZC_AT_SLOT:
+		h->in_slot = true;
+		part(h, &W.pd[FZC_DIFF], slot_sector(0, FZC_DIFF, slot) + from - block * SPB,
+		     to - from, false);
+		break;
+	case FZC_AT_NEW:
+		h->in_slot = true;
+		h->parts++;
+		io = io_new(0, IO_FILL);
+		io->hop = h;
+		io->act.offset = block;
+		io->disk = &W.pd[FZC_DIFF];
+		io->sector = slot_sector(0, FZC_DIFF, slot);
+		break;
+	}
+}
+
+static void try_write(struct hop *h)
+{
+	u64 first = h->first / SPB, last = (h->first + h->n - 1) / SPB, b;
+	enum fzc_go go = fzc_p_write_begin(&W.p, first, last);
+
+	h->state = HOP_PARKED;
+	if (go == FZC_GO_PARK)
+		return;
+	if (go != FZC_GO_DATA && go != FZC_GO_MIXED) {
+		fail("P3: a write was refused (%d)", go);
+		return;
+	}
+	h->state = HOP_BUSY;
+	h->parts = 1;
+	h->in_slot = false;
+	for (b = first; b <= last; b++) {
+		if (go == FZC_GO_DATA)
+			part(h, &W.pd[FZC_DATA], max(h->first, (u32)b * SPB),
+			     min(h->first + h->n, (u32)b * SPB + block_sectors(b)) -
+			     max(h->first, (u32)b * SPB), h->fua);
+		else
+			write_block(h, b);
+	}
+	host_part_done(h);
+}
+
+static void acked(struct hop *h)
+{
+	u32 s;
+
+	for (s = h->first; s < h->first + h->n; s++) {
+		W.last[s] = h->val;
+		W.pending[s] = false;
+		W.done_pos[s] = end_pos(s);
+		if (h->fua)
+			now_durable(s, W.done_pos[s]);
+	}
+	h->state = HOP_FREE;
+}
+
+void host_part_done(struct hop *h)
+{
+	if (--h->parts)
+		return;
+	fzc_p_write_end(&W.p, h->first / SPB, (h->first + h->n - 1) / SPB, 0, false);
+	if (!(h->fua && h->in_slot)) {
+		acked(h);
+		return;
+	}
+	/* the write counts as ended for a cut that comes now, though the host waits */
+	h->ticket = fzc_p_sync(&W.p);
+	h->state = HOP_SYNC;
+}
+
+void host_synced(u64 ticket, int err)
+{
+	struct hop *h;
+	u32 s;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++) {
+		if (h->state != HOP_SYNC || h->ticket > ticket)
+			continue;
+		if (h->kind == HOP_WRITE) {
+			acked(h);
+			continue;
+		}
+		for (s = 0; s < W.sectors && !err; s++)
+			now_durable(s, h->pos[s]);
+		h->state = HOP_FREE;
+	}
+}
+
+bool host_busy(void)
+{
+	struct hop *h;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+		if (h->state != HOP_FREE)
+			return true;
+	return false;
+}
+
+static void new_write(struct hop *h)
+{
+	u32 s;
+
+	h->n = chance(50) ? 1 + below(SPB) : 1 + below(3 * SPB);
+	h->first = below(W.sectors);
+	h->n = min(h->n, W.sectors - h->first);
+	if (chance(30)) {	/* whole blocks */
+		h->first = h->first / SPB * SPB;
+		h->n = block_sectors(h->first / SPB);
+	}
+	if (overlaps(h->first, h->n))
+		return;
+	h->zeroes = chance(15);
+	h->fua = chance(15);
+	h->val = h->zeroes ? 0 : ++W.next_val;
+	for (s = h->first; s < h->first + h->n; s++) {
+		W.pending[s] = true;
+		W.pend[s] = h->val;
+		W.hist[s][W.hist_n[s]++] = h->val;
+	}
+	try_write(h);
+}
+
+static void new_flush(struct hop *h)
+{
+	memcpy(h->pos, W.done_pos, sizeof(h->pos));
+	h->ticket = fzc_p_sync(&W.p);
+	h->state = HOP_SYNC;
+}
+
+bool host_new(void)
+{
+	struct hop *h;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+		if (h->state == HOP_FREE)
+			break;
+	if (h == W.hop + MAX_HOPS)
+		return false;
+	h->kind = chance(85) ? HOP_WRITE : HOP_FLUSH;
+	if (h->kind == HOP_WRITE)
+		new_write(h);
+	else
+		new_flush(h);
+	p_check_cut();
+	return true;
+}
+
+bool host_retry(void)
+{
+	u32 n = below(MAX_HOPS), i;
+
+	for (i = 0; i < MAX_HOPS; i++) {
+		struct hop *h = &W.hop[(n + i) % MAX_HOPS];
+
+		if (h->state != HOP_PARKED)
+			continue;
+		try_write(h);
+		p_check_cut();
+		return true;
+	}
+	return false;
+}
+
+/* P3: what a read of the primary returns now. */
+static u64 read_sector(u32 s)
+{
+	u64 block = s / SPB, v;
+	u32 slot;
+
+	if (fzc_p_read_begin(&W.p, block, block) == FZC_GO_DATA ||
+	    fzc_p_read_place(&W.p, block, &slot) == FZC_AT_DATA)
+		return W.pd[FZC_DATA].cur[s];
+	v = W.pd[FZC_DIFF].cur[slot_sector(0, FZC_DIFF, slot) + s % SPB];
+	fzc_p_slot_put(&W.p, slot);
+	return v;
+}
+
+/* After a power cut any write since the newest durable one may be the one that is there. */
+static void check_survivor(u32 s, u64 v)
+{
+	u32 i;
+
+	for (i = 0; i < W.hist_n[s]; i++)
+		if (W.hist[s][i] == v)
+			break;
+	if (i == W.hist_n[s])
+		fail("P3: after a power cut sector %u has %llu, which is older than %llu, known to be durable, or was never written",
+		     s, (unsigned long long)v, (unsigned long long)W.hist[s][0]);
+	W.last[s] = v;
+	W.pending[s] = false;
+	W.hist[s][0] = v;
+	W.hist_n[s] = 1;
+	W.done_pos[s] = W.hist_base[s];
+}
+
+void host_check_primary(bool after_crash)
+{
+	u32 s;
+
+	for (s = 0; s < W.sectors && !W.failed; s++) {
+		u64 v = read_sector(s);
+
+		if (after_crash)
+			check_survivor(s, v);
+		else if (v != W.last[s] && !(W.pending[s] && v == W.pend[s]))
+			fail("P3: sector %u reads %llu, expected %llu", s, (unsigned long long)v,
+			     (unsigned long long)W.last[s]);
+	}
+}
+
+void host_crash(void)
+{
+	struct hop *h;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+		h->state = HOP_FREE;
+}

@@ -1,0 +1,268 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* I/O in flight: each may end at any later step, or never. */
+#include "sim.h"
+
+struct disk *disk_of(u8 node, u8 dev)
+{
+	return node ? &W.sd[dev] : &W.pd[dev];
+}
+
+u32 block_sectors(u64 block)
+{
+	return min_t(u32, SPB, W.sectors - block * SPB);
+}
+
+u32 slot_sector(u8 node, u8 dev, u32 slot)
+{
+	const struct fzc_geometry *geo = node ? &W.sgeo : &W.pgeo;
+
+	return fzc_slot_offset(geo, geo->slots[dev == FZC_DIFF_B], slot) / FZC_SECTOR;
+}
+
+u32 block_crc(const u64 *val, u32 n)
+{
+	return ~fzc_crc32c(~0U, val, 8 * n);
+}
+
+struct io *io_new(u8 node, u8 kind)
+{
+	struct disk_mark mark;
+	struct io *io;
+
+	for (io = W.io; io < W.io + MAX_IOS; io++)
+		if (!io->used)
+			break;
+	if (io == W.io + MAX_IOS) {
+		fail("simulator: more than %u I/Os in flight", MAX_IOS);
+		return W.io;
+	}
+	mark = io->mark;
+	memset(io, 0, sizeof(*io));
+	io->mark = mark;
+	io->used = true;
+	io->node = node;
+	io->kind = kind;
+	return io;
+}
+
+bool io_any(u8 node)
+{
+	struct io *io;
+
+	for (io = W.io; io < W.io + MAX_IOS; io++)
+		if (io->used && io->node == node)
+			return true;
+	return false;
+}
+
+/* The node loses power: a write in flight leaves some of its sectors. */
+void io_crash(u8 node, u32 keep_percent)
+{
+	struct io *io;
+	u32 i;
+
+	for (io = W.io; io < W.io + MAX_IOS; io++) {
+		if (!io->used || io->node != node)
+			continue;
+		io->used = false;
+		for (i = 0; io->disk && (io->kind == IO_WRITE || io->kind == IO_HOST) && i < io->n;
+		     i++)
+			if (chance(keep_percent))
+				disk_write(io->disk, io->sector + i, 1, &io->val[i], false);
+	}
+}
+
+void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
+{
+	struct io *io = io_new(node, 0);
+	u32 i;
+
+	io->act = *act;
+	io->disk = disk_of(node, act->dev);
+	switch (act->kind) {
+	case FZC_ACT_WRITE:
+		io->kind = IO_WRITE;
+		io->sector = act->offset / FZC_SECTOR;
+		io->n = SPB;
+		io->fua = act->fua;
+		if (io->sector + SPB > io->disk->n) {
+			fail("node %u writes beyond device %u: sector %u", node, act->dev,
+			     io->sector);
+			return;
+		}
+		for (i = 0; i < SPB; i++)
+			io->val[i] = blob_put((const u8 *)page + i * FZC_SECTOR);
+		break;
+	case FZC_ACT_FLUSH:
+		io->kind = IO_FLUSH;
+		disk_flush_begin(io->disk, &io->mark);
+		break;
+	case FZC_ACT_COPY:
+		io->kind = IO_COPY;
+		break;
+	}
+}
+
+static void act_done(struct io *io)
+{
+	struct fzc_act act = io->act;
+
+	io->used = false;
+	if (io->node)
+		fzc_s_done(&W.s, &act, 0);
+	else
+		fzc_p_done(&W.p, &act, 0);
+}
+
+/* One item of a copy: read, then (a later step) write. */
+static void copy_step(struct io *io)
+{
+	struct fzc_copy *c = io->act.copy;
+	struct fzc_copy_item *it = &c->item[io->step / 2];
+	u32 n = block_sectors(it->block);
+
+	if (!(io->step & 1)) {
+		memset(io->val, 0, sizeof(io->val));
+		if (!it->zero)
+			memcpy(io->val, disk_of(io->node, c->from_dev)->cur +
+			       slot_sector(io->node, c->from_dev, it->from), 8 * n);
+		if (it->check && block_crc(io->val, n) != it->crc)
+			it->result = FZC_COPY_BAD;
+	} else if (it->result == FZC_COPY_OK) {
+		u32 to = c->to_dev == FZC_DATA ? it->block * SPB :
+			 slot_sector(io->node, c->to_dev, it->to);
+
+		disk_write(disk_of(io->node, c->to_dev), to, n, io->val, false);
+	}
+	if (++io->step == 2 * c->n)
+		act_done(io);
+}
+
+/* First write of a block's slot: complete it from DATA, then write it whole (R2). */
+static void fill_step(struct io *io)
+{
+	struct hop *h = io->hop;
+	u64 block = io->act.offset;
+	u32 n = block_sectors(block), i;
+
+	if (!io->step++) {
+		memcpy(io->val, W.pd[FZC_DATA].cur + block * SPB, 8 * n);
+		for (i = 0; i < n; i++)
+			if (block * SPB + i >= h->first && block * SPB + i < h->first + h->n)
+				io->val[i] = h->val;
+		return;
+	}
+	disk_write(io->disk, io->sector, n, io->val, false);
+	io->used = false;
+	host_part_done(h);
+}
+
+static void xfer_step(struct io *io)
+{
+	struct fzc_xfer *x = io->x;
+	u64 block = x->first + io->step;
+	u32 n = block_sectors(block), i;
+	struct packet *pk;
+	bool zero = true;
+
+	if (io->step < x->n) {
+		const u64 *from = io->place[io->step] == FZC_AT_SLOT ?
+			W.pd[FZC_DIFF].cur + slot_sector(0, FZC_DIFF, io->slot[io->step]) :
+			W.pd[FZC_DATA].cur + block * SPB;
+
+		memcpy(io->val + io->step * SPB, from, 8 * n);
+		io->step++;
+		return;
+	}
+	io->used = false;
+	for (i = 0; i < x->n; i++)
+		if (io->place[i] == FZC_AT_SLOT)
+			fzc_p_slot_put(&W.p, io->slot[i]);
+	if (!fzc_p_sent(&W.p, x))
+		return;
+	pk = calloc(1, sizeof(*pk));
+	pk->data = true;
+	pk->direct = x->direct;
+	pk->image = x->image;
+	pk->first = x->first;
+	pk->n = x->n;
+	memcpy(pk->val, io->val, sizeof(pk->val));
+	for (i = 0; i < x->n * SPB; i++)
+		zero &= !io->val[i];
+	pk->zero = zero;
+	conn_push(&W.pc->ps, pk, W.pc->cut);
+}
+
+/* The blocks of a received frame, one a step. */
+static void rx_step(struct io *io)
+{
+	struct fzc_rx *rx = io->rx;
+	u64 block = rx->first + io->step;
+	u32 crc[8], slot = 0, i;
+
+	if (!rx->full && io->step < rx->n) {
+		u8 dev = fzc_s_data_place(&W.s, rx, block, &slot);
+		u32 to = dev == FZC_DATA ? block * SPB : slot_sector(1, dev, slot);
+
+		if (!rx->zero || dev == FZC_DATA)
+			disk_write(&W.sd[dev], to, block_sectors(block), io->val + io->step * SPB,
+				   false);
+		io->step++;
+		return;
+	}
+	for (i = 0; i < rx->n; i++)
+		crc[i] = block_crc(io->val + i * SPB, block_sectors(rx->first + i));
+	io->used = false;
+	fzc_s_data_done(&W.s, rx, rx->zero ? NULL : crc, 0);
+}
+
+static void io_advance(struct io *io)
+{
+	switch (io->kind) {
+	case IO_WRITE:
+		disk_write(io->disk, io->sector, io->n, io->val, io->fua);
+		act_done(io);
+		break;
+	case IO_FLUSH:
+		disk_flush_end(io->disk, &io->mark);
+		act_done(io);
+		break;
+	case IO_COPY:
+		copy_step(io);
+		break;
+	case IO_HOST:
+		disk_write(io->disk, io->sector, io->n, io->val, io->fua);
+		io->used = false;
+		host_part_done(io->hop);
+		break;
+	case IO_FILL:
+		fill_step(io);
+		break;
+	case IO_XFER:
+		xfer_step(io);
+		break;
+	case IO_RX:
+		rx_step(io);
+		break;
+	}
+}
+
+/* Advance one I/O of @node, chosen by chance. */
+bool io_step(u8 node)
+{
+	u32 n = 0, pick;
+	struct io *io;
+
+	for (io = W.io; io < W.io + MAX_IOS; io++)
+		n += io->used && io->node == node;
+	if (!n)
+		return false;
+	pick = below(n);
+	for (io = W.io;; io++)
+		if (io->used && io->node == node && !pick--)
+			break;
+	io_advance(io);
+	if (!node)
+		p_check_cut();
+	return true;
+}

@@ -1,0 +1,670 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The scheduler: chooses by chance what happens next, and what goes wrong. */
+#include <getopt.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+#include "sim.h"
+
+struct world W;
+static u64 state;
+static bool quiet;
+
+void rng_seed(u64 seed)
+{
+	state = seed * 0x9e3779b97f4a7c15ULL + 0x1234567;
+}
+
+u64 rng(void)
+{
+	u64 z = (state += 0x9e3779b97f4a7c15ULL);
+
+	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
+	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
+	return z ^ (z >> 31);
+}
+
+struct fzc_id random_id(void)
+{
+	u64 v[2] = { rng() | 1, rng() };
+	struct fzc_id id;
+
+	memcpy(id.b, v, 16);
+	return id;
+}
+
+void fail(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (W.failed)
+		return;
+	W.failed = true;
+	va_start(ap, fmt);
+	if (!quiet) {
+		printf("seed %llu step %u: ", (unsigned long long)W.seed, W.step);
+		vprintf(fmt, ap);
+		printf("\n");
+		fflush(stdout);
+	}
+	va_end(ap);
+}
+
+void say(const char *fmt, ...)
+{
+	va_list ap;
+
+	if (!W.verbose)
+		return;
+	va_start(ap, fmt);
+	printf("%5u ", W.step);
+	vprintf(fmt, ap);
+	printf("\n");
+	va_end(ap);
+}
+
+/* ---- a new world ---- */
+
+static void make_side(struct fzc_geometry *geo, struct fzc_opts *opts, struct disk *d, bool second)
+{
+	char why[FZC_REASON_LEN];
+	u32 i;
+
+	if (fzc_geometry_init(geo, W.sectors, 4096, why))
+		abort();
+	geo->max_open = 3 + below(4);
+	geo->slots[0] = chance(20) ? 4 + below(6) : W.blocks;
+	geo->slots[1] = second ? (chance(10) ? 6 + below(6) : W.blocks) : 0;
+	if (second && geo->slots[0] < W.blocks && chance(70))
+		geo->slots[0] = W.blocks;
+	memset(opts, 0, sizeof(*opts));
+	opts->format = rng();
+	if (!second)
+		opts->pair = random_id();
+	memset(opts->data_hash, 1, 32);
+	disk_init(&d[FZC_META], fzc_meta_bytes(geo) / FZC_SECTOR);
+	disk_init(&d[FZC_DATA], W.sectors);
+	for (i = 0; i < (second ? 2U : 1U); i++)
+		disk_init(&d[FZC_DIFF + i], (fzc_slots_start(geo->slots[i], 4096) +
+			  4096ULL * geo->slots[i]) / FZC_SECTOR);
+}
+
+static void *memory(void *old, u64 *have, u64 need)
+{
+	if (*have < need) {
+		*have = need;
+		old = realloc(old, need);
+	}
+	return old;
+}
+
+static void make_world(u64 seed, bool verbose)
+{
+	static struct world zero;
+	struct disk_mark marks[MAX_IOS];
+	struct world keep = W;
+	u32 i;
+
+	for (i = 0; i < MAX_IOS; i++)
+		marks[i] = W.io[i].mark;
+	W = zero;
+	memcpy(W.pd, keep.pd, sizeof(W.pd));
+	memcpy(W.sd, keep.sd, sizeof(W.sd));
+	memcpy(W.backup, keep.backup, sizeof(W.backup));
+	memcpy(W.saved, keep.saved, sizeof(W.saved));
+	for (i = 0; i < MAX_IOS; i++)
+		W.io[i].mark = marks[i];
+	W.st = keep.st;
+	W.seed = seed;
+	W.verbose = verbose;
+	rng_seed(seed);
+	blob_reset();
+	W.rot_block = U64_MAX;
+	W.blocks = 10 + below(MAX_BLOCKS - 9);
+	W.sectors = W.blocks * SPB - (chance(30) ? 1 + below(SPB - 1) : 0);
+	make_side(&W.pgeo, &W.popts, W.pd, false);
+	make_side(&W.sgeo, &W.sopts, W.sd, true);
+	W.popts.identical = chance(70);
+	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
+	W.smem = memory(keep.smem, &keep.sbytes, fzc_s_bytes(&W.sgeo));
+	W.pbytes = keep.pbytes;
+	W.sbytes = keep.sbytes;
+	for (i = 0; i < W.sectors; i++)
+		W.hist_n[i] = 1;
+	p_boot();
+	s_boot();
+}
+
+/* ---- faults ---- */
+
+static void hit(enum fault f)
+{
+	W.st.hits[p_mode()][s_mode()][f]++;
+}
+
+static u32 keep_style(void)
+{
+	static const u32 style[] = { 0, 10, 50, 90, 100 };
+
+	return style[below(ARRAY_SIZE(style))];
+}
+
+/* The secondary comes back with the disks of some time ago. */
+static void maybe_rollback(void)
+{
+	u32 i;
+
+	if (!W.have_backup || W.on_backup || !chance(15))
+		return;
+	for (i = 0; i < FZC_NR_DEVS; i++) {
+		disk_copy(&W.saved[i], &W.sd[i]);
+		disk_copy(&W.sd[i], &W.backup[i]);
+	}
+	W.on_backup = true;
+	W.st.rollbacks++;
+	say("secondary: old disks");
+}
+
+static void undo_rollback(void)
+{
+	u32 i;
+
+	if (!W.on_backup || W.sstate == DOWN)
+		return;
+	s_crash(100);
+	for (i = 0; i < FZC_NR_DEVS; i++)
+		disk_copy(&W.sd[i], &W.saved[i]);
+	W.on_backup = false;
+	W.have_backup = false;
+	W.rot_block = U64_MAX;
+	say("secondary: its own disks again");
+}
+
+static void take_backup(void)
+{
+	u32 i;
+
+	if (W.on_backup || W.sstate != RUNNING)
+		return;
+	for (i = 0; i < FZC_NR_DEVS; i++) {
+		disk_copy(&W.backup[i], &W.sd[i]);
+		disk_crash(&W.backup[i], keep_style());
+	}
+	W.have_backup = true;
+}
+
+/* A staged slot rots while it is being merged (R16). */
+static void rot(void)
+{
+	u8 m = !W.s.sb.stage_cur;
+	u32 slot, at;
+	u64 b;
+
+	if (W.rot_block != U64_MAX || W.sstate != RUNNING || !W.s.overlay || W.on_backup ||
+	    W.have_backup)
+		return;
+	b = fzc_map_next(&W.s.staged[m], below(W.blocks));
+	if (b >= W.blocks)
+		return;
+	slot = fzc_slots_find(&W.s.stage[m], b);
+	if (W.s.stage[m].flags[slot] & FZC_SLOT_ZERO)
+		return;
+	at = slot_sector(1, fzc_stage_dev(m), slot) + below(block_sectors(b));
+	W.sd[fzc_stage_dev(m)].cur[at] ^= 0x40000000;
+	W.sd[fzc_stage_dev(m)].dur[at] ^= 0x40000000;
+	W.rot_block = b;
+	say("secondary: staged block %llu rots", (unsigned long long)b);
+}
+
+static void fault(void)
+{
+	u32 kind = below(100);
+
+	if (kind < 30) {
+		if (W.pc && !W.pc->cut) {
+			hit(F_CUT);
+			conn_cut(W.pc);
+			say("link: cut");
+		}
+	} else if (kind < 50) {
+		if (W.pstate == RUNNING) {
+			hit(F_PCRASH);
+			W.st.crashes++;
+			p_crash(keep_style());
+		}
+	} else if (kind < 70) {
+		if (W.sstate == RUNNING || W.sstate == LOADING) {
+			hit(F_SCRASH);
+			W.st.crashes++;
+			s_crash(keep_style());
+			maybe_rollback();
+		}
+	} else if (kind < 77) {
+		if (W.pstate == RUNNING && W.sstate == RUNNING) {
+			hit(F_BOTH);
+			W.st.crashes += 2;
+			p_crash(keep_style());
+			s_crash(keep_style());
+		}
+	} else if (kind < 86) {
+		if (W.pstate == RUNNING && !W.p_want_stop) {
+			hit(F_PSTOP);
+			W.p_want_stop = true;
+		}
+	} else if (kind < 94) {
+		if (W.sstate == RUNNING && !W.s_want_stop) {
+			hit(F_SSTOP);
+			W.s_want_stop = true;
+		}
+	} else if (kind < 97) {
+		take_backup();
+	} else {
+		rot();
+	}
+}
+
+/* ---- clean stops ---- */
+
+static void stops(void)
+{
+	static const u8 hash[32] = { [0 ... 31] = 1 };
+
+	if (W.p_want_stop && W.pstate == RUNNING && !host_busy()) {
+		p_disconnect();
+		fzc_p_stop(&W.p, hash);
+		W.pstate = STOPPING;
+		W.p_want_stop = false;
+	}
+	if (W.s_want_stop && W.sstate == RUNNING) {
+		s_disconnect();
+		if (fzc_s_idle(&W.s)) {
+			fzc_s_stop(&W.s, hash);
+			W.sstate = STOPPING;
+			W.s_want_stop = false;
+		}
+	}
+}
+
+/* ---- one step ---- */
+
+static void connection_events(void)
+{
+	if (W.pstate == RUNNING && !W.pc && !W.p_want_stop && chance(50))
+		p_connect();
+	if (W.pstate == RUNNING && W.pc && W.pc->cut && chance(30))
+		p_disconnect();
+	if (W.sc && W.sc->cut && W.sstate == RUNNING && chance(30))
+		s_disconnect();
+	s_accept();
+}
+
+static void host_events(void)
+{
+	if (W.pstate != RUNNING)
+		return;
+	if (chance(50) && host_retry())
+		return;
+	if (!W.p_want_stop)
+		host_new();
+}
+
+static void step(void)
+{
+	u32 what = below(100);
+
+	W.step++;
+	if (what < 22)
+		p_step();
+	else if (what < 40)
+		s_step();
+	else if (what < 56)
+		io_step(0);
+	else if (what < 70)
+		io_step(1);
+	else if (what < 78)
+		s_deliver();
+	else if (what < 83)
+		p_deliver();
+	else if (what < 88)
+		p_send_step();
+	else if (what < 94)
+		W.calm ? (void)(W.pstate == RUNNING && host_retry()) : host_events();
+	else if (what < 96)
+		connection_events();
+	else if (what < 97 && W.pstate == RUNNING)
+		fzc_p_tick(&W.p);
+	else if (what < 98 && W.sstate == RUNNING)
+		fzc_s_tick(&W.s);
+	else if (what < 99 && W.pstate == RUNNING && !W.calm && W.p.phase == FZC_PHASE_IDLE)
+		p_freeze(chance(10));
+	stops();
+	if (W.freeze_at && W.step > W.freeze_at + 400 && W.pstate == RUNNING) {
+		W.freeze_at = 0;
+		if (fzc_p_freeze_void(&W.p))
+			say("primary: deadline, no cut");
+	}
+	if (W.pstate == DOWN && !W.p_dead && chance(5))
+		p_boot();
+	if (W.sstate == DOWN && chance(5))
+		s_boot();
+	if (W.on_backup && chance(1) && chance(40))
+		undo_rollback();
+	if (W.pstate == RUNNING && !(W.step & 15))
+		host_check_primary(false);
+	if (!(W.step & 3))
+		s_check();
+}
+
+/* ---- after the faults: progress is owed ---- */
+
+static bool heal_done(void)
+{
+	return !W.s.ndamaged;
+}
+
+static bool settled(u64 number)
+{
+	return W.pstate == RUNNING && W.sstate == RUNNING && fzc_p_in_sync(&W.p) &&
+	       W.s.sb.image.number >= number && !fzc_s_merging(&W.s) && !W.p.slots.used &&
+	       !host_busy() && W.p.phase == FZC_PHASE_IDLE && !W.p.peer_merging;
+}
+
+static void run_until(u64 number, u32 limit, const char *what)
+{
+	u32 end = W.step + limit;
+
+	while (!W.failed && !settled(number)) {
+		if (W.step > end) {
+			fail("no progress: %s: primary state %u phase %u link %u unsent %llu frozen %llu slots %u reason '%s', secondary state %u link %u hold %d merging %d image %llu reason '%s'",
+			     what, W.pstate, W.p.phase, W.p.link,
+			     (unsigned long long)W.p.unsent.count,
+			     (unsigned long long)W.p.frozen.count, W.p.slots.used, W.p.reason,
+			     W.sstate, W.s.link, W.s.hold, fzc_s_merging(&W.s),
+			     (unsigned long long)W.s.sb.image.number, W.s.reason);
+			return;
+		}
+		step();
+	}
+	s_check();
+}
+
+/*
+ * A stage that is too small for what changed can never take an image: the
+ * freeze is aborted, for ever, and that is announced.
+ */
+static bool stage_too_small(void)
+{
+	return W.sgeo.slots[0] < W.blocks || W.sgeo.slots[1] < W.blocks;
+}
+
+static void one_more_freeze(void)
+{
+	u64 number = 0;
+	u32 end = W.step + 60000;
+
+	while (!W.failed && W.step < end && !number) {
+		if (W.p.phase == FZC_PHASE_IDLE && W.pstate == RUNNING) {
+			u64 next = fzc_p_next_number(&W.p);
+
+			p_freeze(false);
+			if (W.freeze_at || W.p.phase == FZC_PHASE_DELIVER)
+				number = next;
+		}
+		step();
+	}
+	if (!number)
+		fail("no progress: no freeze can be made: %s", W.p.reason);
+	run_until(number, 60000, "the last freeze is not delivered");
+	if (!W.failed && W.s.sb.image.number >= number && memcmp(W.image[W.images - 1].val, W.last,
+								 8ULL * W.sectors))
+		fail("P1: the last image is not what the host wrote");
+}
+
+static void finish(void)
+{
+	W.calm = true;
+	undo_rollback();
+	W.p_want_stop = false;
+	W.s_want_stop = false;
+	if (stage_too_small())
+		return;
+	run_until(0, 60000, "the two never come in sync");
+	if (!W.failed)
+		one_more_freeze();
+	if (!W.failed && W.rot_block != U64_MAX) {
+		one_more_freeze();
+		if (!W.failed && !heal_done())
+			fail("R16: block %llu is not healed by the next image",
+			     (unsigned long long)W.rot_block);
+		W.st.heals++;
+	}
+}
+
+/* The primary is gone for good: figure 9, and the volume is used. */
+static void recover(void)
+{
+	u64 number, first;
+	u32 end = W.step + 20000, s, n;
+	const struct image *im = NULL;
+
+	W.recovering = true;
+	W.calm = true;
+	undo_rollback();
+	W.p_want_stop = false;
+	W.s_want_stop = false;
+	if (W.pstate != DOWN)
+		p_crash(keep_style());
+	W.p_dead = true;
+	while (W.step < end && !W.failed && (W.sstate != RUNNING || W.sc || !fzc_s_idle(&W.s)))
+		step();
+	if (W.failed || !W.s.has_image)
+		return;
+	number = W.s.sb.image.number;
+	if (fzc_s_recover(&W.s)) {
+		fail("figure 9: the secondary does not recover: %s", W.s.reason);
+		return;
+	}
+	while (W.step < end && !W.failed && !fzc_s_writable(&W.s)) {
+		if (chance(1) && chance(30)) {
+			s_crash(keep_style());
+			if (!(W.s.sb.flags & FZC_SB_RECOVERED))
+				return;
+		}
+		step();
+		if (W.sstate == RUNNING && !(W.s.sb.flags & FZC_SB_RECOVERED) &&
+		    fzc_s_idle(&W.s))
+			fzc_s_recover(&W.s);	/* the order was lost with the power */
+	}
+	s_check();
+	if (W.failed)
+		return;
+	if (!fzc_s_writable(&W.s)) {
+		fail("figure 9: the recovered volume does not become writable");
+		return;
+	}
+	if (W.s.sb.image.number != number)
+		fail("figure 9: recovered as image %llu, expected %llu",
+		     (unsigned long long)W.s.sb.image.number, (unsigned long long)number);
+	for (n = 0; n < W.images; n++)
+		if (fzc_id_equal(&W.image[n].img.id, &W.s.sb.image.id))
+			im = &W.image[n];
+	for (s = 0; s < W.sectors && im && !W.failed; s++)
+		if (W.sd[FZC_DATA].cur[s] != im->val[s] && s / SPB != W.rot_block)
+			fail("figure 9: sector %u is %llu, expected %llu", s,
+			     (unsigned long long)W.sd[FZC_DATA].cur[s],
+			     (unsigned long long)im->val[s]);
+	W.recovered_checked = true;
+	/* what its host writes is tracked from here on, over power cuts */
+	for (n = 0; n < 6 && !W.failed; n++) {
+		first = below(W.blocks);
+		for (end = W.step + 20000; W.step < end; step())
+			if (W.sstate == RUNNING && fzc_s_writable(&W.s) &&
+			    fzc_s_write_begin(&W.s, first, first) == FZC_GO_DATA)
+				break;
+		if (W.step == end) {
+			fail("the recovered volume takes no writes");
+			return;
+		}
+		fzc_s_write_end(&W.s, first, first);
+		if (chance(40))
+			s_crash(keep_style());
+		for (end = W.step + 20000; W.step < end && W.sstate != RUNNING;)
+			step();
+		if (!fzc_map_test(&W.s.in.changed[W.s.sb.cur], first))
+			fail("R5: block %llu of the recovered volume was written and does not count as changed",
+			     (unsigned long long)first);
+	}
+	W.st.recoveries++;
+}
+
+static bool schedule(u64 seed, u32 steps, bool verbose)
+{
+	u32 trouble;
+
+	make_world(seed, verbose);
+	trouble = below(3);	/* how many faults in 1000 steps */
+	while (W.step < steps && !W.failed) {
+		step();
+		if (W.step > 200 && chance(1) && below(10) < 2 + 2 * trouble)
+			fault();
+	}
+	if (!W.failed && seed % 8 == 7)
+		recover();
+	else if (!W.failed)
+		finish();
+	W.st.schedules++;
+	W.st.steps += W.step;
+	if (W.pc)
+		p_disconnect();
+	if (W.sc)
+		s_disconnect();
+	return !W.failed;
+}
+
+/* ---- many ---- */
+
+static void add(struct stats *to, const struct stats *from)
+{
+	u64 *t = (u64 *)to;
+	const u64 *f = (const u64 *)from;
+	u32 i;
+
+	for (i = 0; i < sizeof(*to) / 8; i++)
+		t[i] += f[i];
+}
+
+static void print_stats(const struct stats *st, double seconds)
+{
+	static const char *const pm[] = { "normal", "freezing", "merging", "in doubt" };
+	static const char *const sm[] = { "staging", "freezing", "merging" };
+	static const char *const fm[] = { "link cut", "primary power cut", "secondary power cut",
+					  "both power cut", "primary stop", "secondary stop" };
+	int i, k, f;
+
+	printf("%-9s x %-9s", "primary", "secondary");
+	for (f = 0; f < F_NR; f++)
+		printf("%21s", fm[f]);
+	printf("\n");
+	for (i = 0; i < P_MODES; i++)
+		for (k = 0; k < S_MODES; k++) {
+			printf("%-9s x %-9s", pm[i], sm[k]);
+			for (f = 0; f < F_NR; f++)
+				printf("%21llu", (unsigned long long)st->hits[i][k][f]);
+			printf("\n");
+		}
+	printf("%llu schedules, %.0f a second; a schedule: %.0f steps, %.2f commits, %.2f power cuts, %.2f aborts\n",
+	       (unsigned long long)st->schedules, st->schedules / seconds,
+	       (double)st->steps / st->schedules, (double)st->commits / st->schedules,
+	       (double)st->crashes / st->schedules, (double)st->aborts / st->schedules);
+	printf("%llu merges, %llu recoveries, %llu old disks put back, %llu rotten blocks healed\n",
+	       (unsigned long long)st->merged, (unsigned long long)st->recoveries,
+	       (unsigned long long)st->rollbacks, (unsigned long long)st->heals);
+}
+
+/* With enough schedules every combination must have been reached often. */
+static u32 thin_spots(const struct stats *st, u64 seeds)
+{
+	u32 thin = 0;
+	int i, k, f;
+
+	if (seeds < 20000)
+		return 0;
+	for (i = 0; i < P_MODES; i++)
+		for (k = 0; k < S_MODES; k++)
+			for (f = 0; f < F_NR; f++)
+				thin += st->hits[i][k][f] < 100;
+	if (thin)
+		printf("%u combinations of modes and faults were hit less than 100 times\n", thin);
+	return thin;
+}
+
+struct share {
+	struct stats st;
+	u64 failed;
+};
+
+static void worker(struct share *sh, u64 first, u64 seeds, u32 n, u32 of, u32 steps, u64 most)
+{
+	u64 i;
+
+	for (i = n; i < seeds; i += of)
+		if (!schedule(first + i, steps, false) && ++sh->failed >= most)
+			break;
+	sh->st = W.st;
+}
+
+int main(int argc, char **argv)
+{
+	u64 seeds = 1000, first = 1, failed = 0;
+	u32 steps = 1500, jobs = sysconf(_SC_NPROCESSORS_ONLN), i;
+	bool verbose = false;
+	struct timespec t0, t1;
+	struct stats sum = { 0 };
+	struct share *sh;
+	double seconds;
+	int c;
+
+	while ((c = getopt(argc, argv, "n:s:t:j:vq")) != -1)
+		switch (c) {
+		case 'n': seeds = strtoull(optarg, NULL, 0); break;
+		case 's': first = strtoull(optarg, NULL, 0); break;
+		case 't': steps = strtoul(optarg, NULL, 0); break;
+		case 'j': jobs = strtoul(optarg, NULL, 0); break;
+		case 'v': verbose = true; break;
+		case 'q': quiet = true; break;
+		default:
+			fprintf(stderr, "usage: sim [-n seeds] [-s first seed] [-t steps] [-j jobs] [-q] [-v]\n");
+			return 2;
+		}
+	if (verbose || seeds == 1)
+		return !schedule(first, steps, verbose);
+	sh = mmap(NULL, jobs * sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,
+		  0);
+	clock_gettime(CLOCK_MONOTONIC, &t0);
+	for (i = 0; i < jobs; i++)
+		if (!fork()) {
+			worker(&sh[i], first, seeds, i, jobs, steps, 5);
+			_exit(0);
+		}
+	for (i = 0; i < jobs; i++) {
+		int status;
+
+		wait(&status);
+		failed += !WIFEXITED(status) || WEXITSTATUS(status);
+	}
+	clock_gettime(CLOCK_MONOTONIC, &t1);
+	seconds = t1.tv_sec - t0.tv_sec + (t1.tv_nsec - t0.tv_nsec) / 1e9;
+	for (i = 0; i < jobs; i++) {
+		add(&sum, &sh[i].st);
+		failed += sh[i].failed;
+	}
+	if (!quiet) {
+		print_stats(&sum, seconds);
+		failed += thin_spots(&sum, seeds);
+	}
+	printf("%llu passed, %llu failed\n", (unsigned long long)(sum.schedules - min(failed, sum.schedules)),
+	       (unsigned long long)failed);
+	return failed ? 1 : 0;
+}

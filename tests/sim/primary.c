@@ -1,0 +1,288 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* The shell of the simulated primary. */
+#include "sim.h"
+
+struct conn *conn_new(void)
+{
+	return calloc(1, sizeof(struct conn));
+}
+
+static void queue_clear(struct queue *q)
+{
+	while (q->head != q->tail)
+		free(q->p[q->head++ % QUEUE]);
+}
+
+void conn_put(struct conn *c)
+{
+	if (!c || c == W.pc || c == W.sc || c == W.offer)
+		return;
+	queue_clear(&c->ps);
+	queue_clear(&c->sp);
+	free(c);
+}
+
+void conn_push(struct queue *q, struct packet *pk, bool lost)
+{
+	if (lost || q->tail - q->head == QUEUE) {
+		if (!lost)
+			fail("simulator: the link's queue is full");
+		free(pk);
+		return;
+	}
+	q->p[q->tail++ % QUEUE] = pk;
+}
+
+/* Of what is on the way, a beginning may still arrive. */
+void conn_cut(struct conn *c)
+{
+	struct queue *q[2] = { &c->ps, &c->sp };
+	int i;
+
+	c->cut = true;
+	for (i = 0; i < 2; i++) {
+		u32 keep = below(q[i]->tail - q[i]->head + 1);
+
+		while (q[i]->tail - q[i]->head > keep)
+			free(q[i]->p[--q[i]->tail % QUEUE]);
+	}
+}
+
+void p_disconnect(void)
+{
+	struct conn *c = W.pc;
+
+	if (!c)
+		return;
+	say("primary: disconnected");
+	fzc_p_disconnected(&W.p);
+	if (!c->cut)
+		conn_cut(c);
+	queue_clear(&c->sp);
+	W.pc = NULL;
+	conn_put(c);
+}
+
+void p_connect(void)
+{
+	struct fzc_id draw = random_id();
+	struct conn *old = W.offer;
+
+	W.offer = NULL;
+	conn_put(old);
+	W.pc = W.offer = conn_new();
+	fzc_p_connected(&W.p, &draw);
+	say("primary: connects");
+}
+
+/* A cut shows as a new freeze record; the host's view is the image. */
+void p_check_cut(void)
+{
+	const struct fzc_img *img = &W.p.sb.freeze;
+	struct image *n;
+
+	if (W.pstate != RUNNING || !(W.p.sb.flags & FZC_SB_FREEZE) ||
+	    fzc_id_equal(&img->id, &W.last_cut))
+		return;
+	W.last_cut = img->id;
+	W.freeze_at = 0;
+	if (W.images == MAX_IMAGES) {
+		fail("simulator: more than %u images", MAX_IMAGES);
+		return;
+	}
+	n = &W.image[W.images++];
+	n->img = *img;
+	memcpy(n->val, W.last, sizeof(n->val));
+	for (u32 i = 0; i < MAX_HOPS; i++) {
+		struct hop *h = &W.hop[i];
+
+		/* ended, only its FUA is not acknowledged: it is in */
+		if (h->state == HOP_SYNC && h->kind == HOP_WRITE)
+			for (u32 s = h->first; s < h->first + h->n; s++)
+				n->val[s] = h->val;
+		if (h->state == HOP_BUSY)
+			fail("P1: cut %llu is made with a write in flight",
+			     (unsigned long long)img->number);
+	}
+	say("primary: cut %llu, %llu blocks frozen", (unsigned long long)img->number,
+	    (unsigned long long)W.p.frozen.count);
+}
+
+void p_freeze(bool force)
+{
+	struct fzc_img img = { .id = random_id(), .time = W.step };
+
+	if (!fzc_p_freeze(&W.p, &img, force)) {
+		W.freeze_at = W.step;
+		p_check_cut();
+	}
+}
+
+static void send_msg(const struct fzc_msg *msg)
+{
+	struct packet *pk = calloc(1, sizeof(*pk));
+
+	say("primary: sends %u", msg->type);
+	pk->msg = *msg;
+	if (!W.pc)
+		free(pk);
+	else
+		conn_push(&W.pc->ps, pk, W.pc->cut);
+}
+
+static void boot_done(void)
+{
+	if (W.pstate != LOADING || !fzc_p_started(&W.p))
+		return;
+	W.pstate = RUNNING;
+	host_check_primary(true);
+	say("primary: up, image %llu, phase %u", (unsigned long long)W.p.sb.image.number, W.p.phase);
+}
+
+static void stop_done(void)
+{
+	if (W.pstate != STOPPING || !fzc_p_stopped(&W.p) || io_any(0))
+		return;
+	W.pstate = DOWN;
+	if (W.p.stop_failed)
+		fail("a clean stop failed: %s", W.p.reason);
+	say("primary: stopped");
+}
+
+/* One action. */
+bool p_step(void)
+{
+	static struct fzc_page page;
+	struct fzc_act act;
+
+	if (W.pstate == DOWN)
+		return false;
+	if (!fzc_p_next(&W.p, &act, &page)) {
+		boot_done();
+		stop_done();
+		return false;
+	}
+	switch (act.kind) {
+	case FZC_ACT_SEND:
+		send_msg(&act.msg);
+		break;
+	case FZC_ACT_SYNCED:
+		host_synced(act.ticket, act.err);
+		break;
+	case FZC_ACT_DROP:
+		p_disconnect();
+		break;
+	case FZC_ACT_EVENT:
+		W.st.aborts += act.event == FZC_EVENT_ABORT;
+		if (act.event == FZC_EVENT_ABORT)
+			say("primary: %s", W.p.reason);
+		break;
+	case FZC_ACT_WRITE:
+	case FZC_ACT_FLUSH:
+	case FZC_ACT_COPY:
+		io_action(0, &act, &page);
+		break;
+	}
+	boot_done();
+	return true;
+}
+
+/* Pick a run and start to read it. */
+bool p_send_step(void)
+{
+	struct fzc_xfer *x;
+	struct io *io;
+	u32 i;
+
+	if (W.pstate != RUNNING || !W.pc)
+		return false;
+	x = fzc_p_pick(&W.p);
+	if (!x)
+		return false;
+	io = io_new(0, IO_XFER);
+	io->x = x;
+	for (i = 0; i < x->n; i++)
+		io->place[i] = fzc_p_source(&W.p, x, x->first + i, &io->slot[i]);
+	return true;
+}
+
+bool p_deliver(void)
+{
+	struct conn *c = W.pc;
+	struct packet *pk;
+	int err;
+
+	if (W.pstate != RUNNING || !c || c->sp.head == c->sp.tail)
+		return false;
+	pk = c->sp.p[c->sp.head++ % QUEUE];
+	if (pk->msg.type == FZC_MSG_COMMITTED)
+		W.acked_number = max(W.acked_number, pk->msg.image.number);
+	err = fzc_p_rx(&W.p, &pk->msg);
+	if (err == -EPROTO && !W.on_backup && !strstr(W.p.reason, "secondary has") &&
+	    W.p.link > FZC_LINK_HELLO)
+		fail("the primary does not understand its peer: %s", W.p.reason);
+	if (err) {
+		say("primary: refuses: %s", W.p.reason);
+		if (W.calm && !W.on_backup && !W.recovering)
+			fail("P5: refused for no reason: %s", W.p.reason);
+		p_disconnect();
+	}
+	free(pk);
+	p_check_cut();
+	return true;
+}
+
+void p_boot(void)
+{
+	static struct fzc_page a, b;
+	struct fzc_load load;
+
+	memset(W.pmem, 0, W.pbytes);
+	fzc_p_init(&W.p, W.pmem, &W.pgeo, &W.popts);
+	while (fzc_p_load_next(&W.p, &load)) {
+		page_get(&W.pd[load.dev], load.offset, &a);
+		if (load.both)
+			page_get(&W.pd[load.dev], load.offset + FZC_PAGE, &b);
+		if (fzc_p_load_give(&W.p, &load, &a, &b)) {
+			fail("the primary does not start: %s", W.p.reason);
+			return;
+		}
+	}
+	if (fzc_p_start(&W.p))
+		fail("the primary does not start: %s", W.p.reason);
+	W.pstate = LOADING;
+	W.last_cut = W.p.sb.freeze.id;
+	W.freeze_at = 0;
+}
+
+void p_crash(u32 keep)
+{
+	struct conn *c = W.pc;
+	int i;
+
+	io_crash(0, keep);
+	for (i = 0; i < FZC_NR_DEVS; i++)
+		disk_crash(&W.pd[i], keep);
+	host_crash();
+	if (c) {
+		if (!c->cut)
+			conn_cut(c);
+		W.pc = NULL;
+		conn_put(c);
+	}
+	W.pstate = DOWN;
+	W.p_want_stop = false;
+	W.freeze_at = 0;
+	say("primary: power cut");
+}
+
+u32 p_mode(void)
+{
+	if (W.pstate != RUNNING)
+		return 0;
+	if (W.p.phase == FZC_PHASE_DOUBT)
+		return 3;
+	if (W.p.phase != FZC_PHASE_IDLE)
+		return 1;
+	return W.p.slots.used ? 2 : 0;
+}
