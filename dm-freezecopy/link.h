@@ -12,6 +12,7 @@
 #include "core/wire.h"
 
 struct fzc_link;
+struct page;
 
 /* All are called from the link's threads, may sleep, and hold no lock of the link. */
 struct fzc_link_ops {
