@@ -113,16 +113,24 @@ bool fzc_p_freeze_void(struct fzc_pcore *p)
 	return true;
 }
 
-/* What is on its way belongs to the image that closes now. */
+/*
+ * What is on its way belongs to the image that closes now.  A block that was
+ * written since it was picked is on its way with content that does not count
+ * (R7): when it is durable there, it still has to be sent.
+ */
 static void freeze_xfers(struct fzc_pcore *p)
 {
 	struct fzc_xfer *x;
+	u32 i;
 
-	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++)
-		if (x->state == FZC_XFER_PICKED || x->state == FZC_XFER_SENT) {
-			x->frozen = true;
-			fzc_map_set_range(&p->frozen, x->first, x->n);
-		}
+	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++) {
+		if (x->state != FZC_XFER_PICKED && x->state != FZC_XFER_SENT)
+			continue;
+		x->frozen = true;
+		for (i = 0; i < x->n; i++)
+			if (!fzc_map_set(&p->frozen, x->first + i))
+				x->stale[i / 64] |= 1ULL << (i % 64);
+	}
 }
 
 /* The cut: made as soon as the gate is closed and the last write has ended. */

@@ -45,6 +45,7 @@ struct fzc_xfer {
 	bool frozen;	/* read from DATA whatever was written since */
 	bool direct;	/* first copy: goes straight to the volume */
 	bool sweep;	/* part of the first copy's sweep */
+	u64 stale[FZC_DIV_ROUND_UP(FZC_MAX_RUN, 64)];	/* blocks written after they were picked */
 };
 
 /* What the table and the machine say. */

@@ -205,6 +205,16 @@ static void copied(struct fzc_pcore *p, const struct fzc_xfer *x)
 			fzc_intent_unmark(&p->in, b);
 }
 
+/* A run of the closing image is durable there. */
+static void delivered(struct fzc_pcore *p, const struct fzc_xfer *x)
+{
+	u32 i;
+
+	for (i = 0; i < x->n; i++)
+		if (!(x->stale[i / 64] >> (i % 64) & 1))
+			fzc_map_clear(&p->frozen, x->first + i);
+}
+
 static int rx_durable(struct fzc_pcore *p, u64 frame)
 {
 	struct fzc_xfer *x;
@@ -221,7 +231,7 @@ static int rx_durable(struct fzc_pcore *p, u64 frame)
 			continue;
 		fzc_map_clear_range(&p->inflight, x->first, x->n);
 		if (x->frozen)
-			fzc_map_clear_range(&p->frozen, x->first, x->n);
+			delivered(p, x);
 		else if (x->direct)
 			copied(p, x);
 		xfer_free(p, x);

@@ -60,6 +60,8 @@ void fzc_s_disconnected(struct fzc_score *s)
 	s->full_frame = 0;
 	s->need = 0;
 	s->refuse = false;
+	if (s->session_new && !s->fold_step)
+		s->hold = false;
 	s->session_new = false;
 	/* R15: a commit that is not being written yet is void */
 	if (s->commit.number && !s->commit_at) {

@@ -147,7 +147,11 @@ struct stats {
 
 enum node_state { DOWN, LOADING, RUNNING, STOPPING };
 
+#define ACTIVITIES	12
+
 struct world {
+	u32 weight[ACTIVITIES];
+	u32 weight_sum;
 	u64 seed;
 	u32 step;
 	bool verbose;
