@@ -9,11 +9,12 @@
  * exists only on the secondary.
  *
  * A connection ends in this order: the state becomes CLOSING, so that nothing
- * more is queued but DATA, which is given back; the sender gets a second to
- * bring out the control frames that were queued before (a REFUSE among them);
- * then the socket is stopped, the queue runs empty, the state becomes DOWN, and
- * the owner is told.  A frame that the owner queues while it is being told is
- * given back soon after, at the latest before the next connection begins.
+ * more is queued; the sender gets a second to bring out the control frames that
+ * were queued before (a REFUSE among them) and gives back the DATA frames; then
+ * the socket is stopped, the queue runs empty, the owner is told, and the state
+ * becomes DOWN.  DATA frames that come until then are kept aside (else an owner
+ * that sends on at once what it gets back would keep the queue from running
+ * empty) and given back then.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
@@ -59,6 +60,7 @@ struct fzc_link {
 	/* Protects what follows up to @why.  May be taken under the owner's lock. */
 	spinlock_t lock;
 	struct list_head queue;		/* struct fzc_tx */
+	struct list_head late;		/* struct fzc_tx that came while CLOSING */
 	struct list_head free;		/* struct ctl, by tx.list */
 	bool busy;			/* the sender holds a frame */
 	bool stopping;
@@ -106,8 +108,8 @@ static void complain(struct fzc_link *link, const char *what, int err)
 		return;
 	link->complained = err;
 	fzc_addr_print(&link->addr, addr, sizeof(addr));
-	pr_info_ratelimited("%s: cannot %s %s: error %d, trying again\n", link->name, what, addr,
-			    err);
+	pr_info_ratelimited("%s: cannot %s %s: %pe, trying again\n", link->name, what, addr,
+			    ERR_PTR(err));
 }
 
 /* The first reason counts.  The lock is held. */
@@ -130,15 +132,17 @@ void fzc_link_drop(struct fzc_link *link, const char *why)
 	spin_unlock_irqrestore(&link->lock, flags);
 }
 
-/* Nothing can be sent any more. */
+/* Nothing can be sent any more.  Told to end, somebody else knows the reason. */
 static void broken(struct fzc_link *link, struct fzc_sock *sock, int err)
 {
 	char why[48];
 
-	snprintf(why, sizeof(why), "sending failed: error %d", err);
-	spin_lock_irq(&link->lock);
-	set_why(link, why);
-	spin_unlock_irq(&link->lock);
+	if (err != -ESHUTDOWN) {
+		snprintf(why, sizeof(why), "sending failed: %pe", ERR_PTR(err));
+		spin_lock_irq(&link->lock);
+		set_why(link, why);
+		spin_unlock_irq(&link->lock);
+	}
 	/* the manager does not release it while this thread is busy */
 	fzc_sock_stop(sock);
 }
@@ -150,7 +154,7 @@ void fzc_link_send_data(struct fzc_link *link, struct fzc_tx *tx)
 	unsigned long flags;
 
 	spin_lock_irqsave(&link->lock, flags);
-	list_add_tail(&tx->list, &link->queue);
+	list_add_tail(&tx->list, link->state == LINK_CLOSING ? &link->late : &link->queue);
 	spin_unlock_irqrestore(&link->lock, flags);
 	wake_up(&link->wait);
 }
@@ -322,7 +326,7 @@ static int refuse(struct fzc_link *link, int err, const char *why)
 	if (!err || err == -ESHUTDOWN)
 		return err;
 	if (!why)
-		snprintf(link->reason, sizeof(link->reason), "frame refused: error %d", err);
+		snprintf(link->reason, sizeof(link->reason), "frame refused: %pe", ERR_PTR(err));
 	fzc_link_drop(link, why ? why : link->reason);
 	return err;
 }
@@ -430,7 +434,7 @@ static void end(struct fzc_link *link, int err)
 	else if (err == -ESHUTDOWN)
 		snprintf(why, sizeof(why), "stopped");
 	else
-		snprintf(why, sizeof(why), "receiving failed: error %d", err);
+		snprintf(why, sizeof(why), "receiving failed: %pe", ERR_PTR(err));
 	spin_lock_irq(&link->lock);
 	set_why(link, why);
 	link->state = LINK_CLOSING;
@@ -438,9 +442,15 @@ static void end(struct fzc_link *link, int err)
 	if (!wait_event_idle_timeout(link->wait, tx_idle(link), DRAIN))
 		fzc_sock_stop(link->sock);
 	wait_event_idle(link->wait, tx_idle(link));
+}
+
+static void ended(struct fzc_link *link)
+{
 	spin_lock_irq(&link->lock);
 	link->state = LINK_DOWN;
+	list_splice_tail_init(&link->late, &link->queue);
 	spin_unlock_irq(&link->lock);
+	wake_up(&link->wait);
 }
 
 /* A peer that refuses us will do so at every attempt: once a reason. */
@@ -469,6 +479,7 @@ static void talk(struct fzc_link *link)
 		link->backoff = 0;
 	report(link, peer, stable);
 	link->ops->disconnected(link->ctx, link->why);
+	ended(link);
 }
 
 /* Let fzc_link_stop() know of a socket that a thread is going to wait for. */
@@ -647,6 +658,7 @@ struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool
 	spin_lock_init(&link->lock);
 	init_waitqueue_head(&link->wait);
 	INIT_LIST_HEAD(&link->queue);
+	INIT_LIST_HEAD(&link->late);
 	INIT_LIST_HEAD(&link->free);
 	for (i = 0; i < RING; i++)
 		list_add_tail(&link->ring[i].tx.list, &link->free);
