@@ -299,8 +299,9 @@ static int rx_up(struct fzc_pcore *p, const struct fzc_msg *msg)
 	case FZC_MSG_COMMITTED:
 		return rx_committed(p, &msg->image);
 	case FZC_MSG_MERGED:
+		if (p->peer_merging)
+			fzc_p_event(p, FZC_EVENT_MERGED);
 		p->peer_merging = false;
-		fzc_p_event(p, FZC_EVENT_MERGED);
 		return 0;
 	default:
 		fzc_p_say(p, "unexpected frame of type %u", msg->type);

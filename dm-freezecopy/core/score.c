@@ -138,6 +138,8 @@ static void super_done(struct fzc_score *s, int err)
 	if (s->link == FZC_SLINK_STORING && s->sb_done >= s->session_at) {
 		s->link = FZC_SLINK_UP;
 		s->send_session_ok = true;
+		/* the merge may have ended since the hello */
+		s->say_merged = s->has_image && !fzc_s_merging(s);
 		s->need = s->ndamaged;
 		fzc_s_event(s, FZC_EVENT_CONNECT);
 	}

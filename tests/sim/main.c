@@ -300,49 +300,45 @@ static void connection_events(void)
 	s_accept();
 }
 
-static void host_events(void)
+static bool host_events(void)
 {
 	if (W.pstate != RUNNING)
-		return;
-	if (chance(50) && host_retry())
-		return;
-	if (!W.p_want_stop)
-		host_new();
+		return false;
+	if ((W.calm || chance(50)) && host_retry())
+		return true;
+	return !W.p_want_stop && !W.calm && host_new();
 }
 
-static void calm_host(void)
+static bool maybe_freeze(void)
 {
-	if (W.pstate == RUNNING)
-		host_retry();
+	if (W.pstate != RUNNING || W.calm || W.p.phase != FZC_PHASE_IDLE)
+		return false;
+	p_freeze(chance(10));
+	return W.p.phase != FZC_PHASE_IDLE;
 }
 
-static void maybe_freeze(void)
-{
-	if (W.pstate == RUNNING && !W.calm && W.p.phase == FZC_PHASE_IDLE)
-		p_freeze(chance(10));
-}
-
-static void do_one(u32 what)
+/* False: there was nothing to do of that kind. */
+static bool do_one(u32 what)
 {
 	switch (what) {
-	case 0: p_step(); break;
-	case 1: s_step(); break;
-	case 2: io_step(0); break;
-	case 3: io_step(1); break;
-	case 4: s_deliver(); break;
-	case 5: p_deliver(); break;
-	case 6: p_send_step(); break;
-	case 7: W.calm ? calm_host() : host_events(); break;
-	case 8: connection_events(); break;
-	case 9: maybe_freeze(); break;
+	case 0: return p_step();
+	case 1: return s_step();
+	case 2: return io_step(0);
+	case 3: return io_step(1);
+	case 4: return s_deliver();
+	case 5: return p_deliver();
+	case 6: return p_send_step();
+	case 7: return host_events();
+	case 8: connection_events(); return true;
+	case 9: return maybe_freeze();
 	case 10:
 		if (W.pstate == RUNNING)
 			fzc_p_tick(&W.p);
-		break;
-	case 11:
+		return true;
+	default:
 		if (W.sstate == RUNNING)
 			fzc_s_tick(&W.s);
-		break;
+		return true;
 	}
 }
 
@@ -352,7 +348,7 @@ static void do_one(u32 what)
  */
 static void draw_weights(void)
 {
-	static const u8 base[ACTIVITIES] = { 24, 24, 20, 20, 10, 10, 8, 8, 4, 3, 1, 1 };
+	static const u8 base[ACTIVITIES] = { 24, 24, 20, 20, 10, 10, 8, 8, 2, 2, 1, 1 };
 	u32 i;
 
 	W.weight_sum = 0;
@@ -364,12 +360,16 @@ static void draw_weights(void)
 
 static void step(void)
 {
-	u32 pick = below(W.weight_sum), what = 0;
+	u32 tries, pick, what;
 
 	W.step++;
-	while (pick >= W.weight[what])
-		pick -= W.weight[what++];
-	do_one(what);
+	for (tries = 0; tries < 8; tries++) {
+		pick = below(W.weight_sum);
+		for (what = 0; pick >= W.weight[what]; what++)
+			pick -= W.weight[what];
+		if (do_one(what))
+			break;
+	}
 	stops();
 	if (W.freeze_at && W.step > W.freeze_at + 400 && W.pstate == RUNNING) {
 		W.freeze_at = 0;
