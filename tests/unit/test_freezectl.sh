@@ -11,7 +11,7 @@
 set -uo pipefail
 
 : "${FREEZECTL:?the freezectl to test}"
-: "${FSFREEZE_TEST:?}" "${MKMETA_TEST:?}"	# helpers from tools/freezectl/test/
+: "${HELPERS:?where the programs of tools/freezectl/test/ are}"
 top=$(realpath "$(dirname "$0")/../..")
 work=$(mktemp -d)
 export FREEZECTL_CONFDIR=$work/conf
@@ -244,6 +244,35 @@ test_status_json_keys() {
 	ctl 0 '^vol  primary, stopped' status
 }
 
+test_status_of_a_running_volume() {
+	"$HELPERS/view_test" json >"$work/out" || fail "view_test failed"
+	/usr/bin/python3 - "$work/out" <<-'END' || fail "wrong values: $(cat "$work/out")"
+		import json, sys
+		s = json.load(open(sys.argv[1]))
+		assert s['mode'] == 'freezing' and s['connection'] == 'connected'
+		assert s['pair_uuid'].startswith('6f0c0000-0000-')
+		assert s['image']['number'] == 6 and s['image']['label'] == 'a "b"'
+		assert 60 <= s['image']['age_seconds'] < 70
+		assert s['freeze'] == {'number': 7, 'bytes_total': 4096000, 'bytes_left': 1024000,
+		                       'seconds': 1.5}, s['freeze']
+		assert s['copy'] == {'bytes_total': 409600, 'bytes_left': 409600}
+		assert s['merge'] == {'bytes_total': 40960, 'bytes_left': 4096}
+		assert s['blocks'] == {'size': 4096, 'total': 1 << 28, 'changed': 1, 'unsent': 2,
+		                       'inflight': 3, 'frozen': 250, 'diverted': 5, 'staged': 0,
+		                       'damaged': 0}
+		assert s['diff'] == {'bytes': 1 << 36, 'used': 20480}
+		assert s['wire'] == {'tx_bytes': 1 << 53, 'rx_bytes': 9}
+		assert s['devices']['diff'] == {'path': None, 'number': '254:2', 'error': True}
+		assert s['events']['number'] == 42 and s['events']['cut'] == 7
+		assert s['error'] == 'diff: write failed'
+	END
+	"$HELPERS/view_test" text >"$work/out"
+	grep -qE 'freeze +\[#{22}\.{8}\] +75 %  1000 KiB left, image 7, 1.5 s' "$work/out" ||
+		fail "no bar: $(cat "$work/out")"
+	grep -qE 'peer +192.0.2.2:7744, connected, heard [0-9] s ago' "$work/out" || fail "no peer"
+	[[ $("$HELPERS/view_test" progress) == freeze*75* ]] || fail "no progress"
+}
+
 # --- devices ---
 
 test_device_must_be_a_block_device() {
@@ -355,7 +384,7 @@ make_metadata() {
 	rm -f "$meta" "$diff"
 	truncate -s 4M "$meta"
 	truncate -s 8M "$diff"
-	"$MKMETA_TEST" "$meta" "$diff" || fail "mkmeta_test failed"
+	"$HELPERS/mkmeta_test" "$meta" "$diff" || fail "mkmeta_test failed"
 }
 
 # Change bytes of FILE at OFFSET, without sealing the page anew.
@@ -417,7 +446,7 @@ test_check_finds() {
 test_create_names_metadata() {
 	need_loops || return 77
 	make_devices
-	"$MKMETA_TEST" "$meta" "$diff" || fail "mkmeta_test failed"
+	"$HELPERS/mkmeta_test" "$meta" "$diff" || fail "mkmeta_test failed"
 	create_primary 4 'meta .* holds the metadata of a freezecopy primary, pair 6f0c0000-'
 	create_primary 4 'diff .* holds freezecopy metadata; --force=diff' --force=meta
 }
@@ -428,7 +457,7 @@ test_create_names_metadata() {
 freeze_in_background() {
 	local i
 	: >"$work/freeze.out"
-	"$FSFREEZE_TEST" "$loop" "$1" "$2" >"$work/freeze.out" 2>&1 &
+	"$HELPERS/fsfreeze_test" "$loop" "$1" "$2" >"$work/freeze.out" 2>&1 &
 	freezer=$!
 	for ((i = 0; i < 100; i++)); do
 		grep -q frozen "$work/freeze.out" && return
@@ -493,7 +522,7 @@ test_frozen_by_the_user_stays_frozen() {
 	need_loops || return 77
 	mount_ext4
 	fsfreeze -f "$work/mnt"
-	"$FSFREEZE_TEST" "$loop" 5000 10 >"$work/freeze.out" 2>&1 || fail "exit $?"
+	"$HELPERS/fsfreeze_test" "$loop" 5000 10 >"$work/freeze.out" 2>&1 || fail "exit $?"
 	grep -q '^held' "$work/freeze.out" || fail "$(cat "$work/freeze.out")"
 	grep -q 'frozen already and is left so' "$work/freeze.out" || fail "not reported"
 	is_frozen || fail "the user's freeze was undone"
@@ -508,7 +537,7 @@ test_freeze_what_cannot_be_frozen() {
 	wait "$freezer" || fail "exit $?"
 	umount "$work/mnt/sub"
 	mount -t tmpfs none "$work/mnt"
-	"$FSFREEZE_TEST" "$loop" 5000 10 >"$work/freeze.out" 2>&1
+	"$HELPERS/fsfreeze_test" "$loop" 5000 10 >"$work/freeze.out" 2>&1
 	[[ $? == 4 ]] || fail "a hidden mount point: $(cat "$work/freeze.out")"
 	umount "$work/mnt"
 	grep -q 'cannot be reached to freeze it' "$work/freeze.out" || fail "not explained"

@@ -97,6 +97,7 @@ static struct json_object *task_json(uint64_t total, uint64_t left, uint32_t blo
 static struct json_object *freeze_json(const struct fzc_query *q)
 {
 	struct json_object *o;
+	char seconds[32];
 
 	if (!q->freezing.number)
 		return NULL;
@@ -104,7 +105,9 @@ static struct json_object *freeze_json(const struct fzc_query *q)
 	put_u64(o, "number", q->freezing.number);
 	put_u64(o, "bytes_total", q->freeze_total * q->block_size);
 	put_u64(o, "bytes_left", q->freeze_left * q->block_size);
-	put(o, "seconds", json_object_new_double_s(q->freeze_ms / 1000.0, "0"));
+	/* else it is printed with 17 digits */
+	snprintf(seconds, sizeof(seconds), "%.3f", q->freeze_ms / 1000.0);
+	put(o, "seconds", json_object_new_double_s(q->freeze_ms / 1000.0, seconds));
 	return o;
 }
 
@@ -206,7 +209,7 @@ static void bar(char *line, size_t len, const char *what, uint64_t total, uint64
 	memset(marks, '.', BAR_WIDTH);
 	memset(marks, '#', full);
 	marks[BAR_WIDTH] = '\0';
-	snprintf(line, len, "%-8s [%s] %3u %%  %s left", what, marks,
+	snprintf(line, len, "%-11s [%s] %3u %%  %s left", what, marks,
 		 (unsigned int)(done * 100 / total),
 		 size_print(left * block_size, size, sizeof(size)));
 }
