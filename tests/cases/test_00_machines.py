@@ -95,7 +95,7 @@ def test_load_and_oracle(pair):
     one = data.find(b"FCSTAMP1")
     data[one:one + 512], data[one + 512:one + 1024] = data[one + 512:one + 1024], data[one:one + 512]
     image.write_bytes(data)
-    with pytest.raises(pytest.fail.Exception, match=f"sector {one // 512}: not a stamp"):
+    with pytest.raises(pytest.fail.Exception, match=f"sector {one // 512}: not its stamp"):
         pair.check(image)
 
 

@@ -131,12 +131,13 @@ static void add_op(const struct record *r, int64_t at)
 	size_t slot = hash_slot(r->writer, r->seq);
 
 	if (table[slot])
-		give_up("record %ld: writer %u used sequence %lu twice; give every run its own --writer",
-			(long)at, r->writer, (unsigned long)r->seq);
+		give_up("record %ld: writer %u used sequence %lu twice; each run needs its own",
+			(long)at, r->writer, r->seq);
 	if (r->sector + r->sectors > sectors)
 		give_up("record %ld: request beyond the end of the volume", (long)at);
-	ops[nr_ops] = (struct op){ .seq = r->seq, .sector = r->sector, .writer = r->writer,
-				   .sectors = r->sectors, .kind = r->kind, .submit = at, .done = NEVER };
+	ops[nr_ops] = (struct op){
+		.seq = r->seq, .sector = r->sector, .writer = r->writer, .sectors = r->sectors,
+		.kind = r->kind, .submit = at, .done = NEVER };
 	table[slot] = nr_ops++;
 }
 
@@ -189,23 +190,33 @@ static void find_freeze(uint64_t n)
 {
 	int64_t call = -1;
 
+	call_at = -1;
 	for (int64_t i = 0; i < nr_records; i++) {
 		const struct record *r = &records[i];
 
 		if (r->type == REC_CALL && r->volume == volume)
 			call = i;
-		else if (r->type == REC_CRASH && call >= 0 && call_at < 0)
-			call_at = call, return_at = i, call = -1;
+		if (r->type == REC_CRASH && call >= 0 && call_at < 0) {
+			call_at = call;
+			return_at = i;
+			call = -1;
+		}
 		if (r->type != REC_RETURN || r->volume != volume || r->error)
 			continue;
 		if (r->arg == n) {
-			call_at = call, return_at = i;
+			call_at = call;
+			return_at = i;
 			return;
 		}
-		call = call_at = return_at = -1;	/* of another freeze */
+		if (r->arg > n)
+			break;
+		call = -1;	/* it belongs to an earlier freeze */
+		call_at = -1;
 	}
-	if (call_at < 0 && call >= 0)
-		call_at = call, return_at = nr_records;
+	if (call_at < 0) {
+		call_at = call;
+		return_at = nr_records;
+	}
 	if (call_at < 0)
 		give_up("the log has no freeze %lu", (unsigned long)n);
 }
@@ -221,7 +232,9 @@ static void crash(int64_t at)
 	for (size_t i = 1; i < nr_ops; i++) {
 		struct op *op = &ops[i];
 
-		if (op->submit > at || (op->done < at && ((op->kind & OP_FUA) || op->done < flushed)))
+		if (op->submit > at)
+			continue;
+		if (op->done < at && ((op->kind & OP_FUA) || op->done < flushed))
 			continue;
 		op->done = NEVER;
 		op->uncertain = true;
@@ -286,7 +299,7 @@ static void check_zero(uint64_t sector)
 	if (u)
 		note_missing(sector, u);
 	else
-		wrong("sector %lu: zeroes, but writer %u seq %lu had replaced them (done at %ld, call at %ld)",
+		wrong("sector %lu: zeroes, but %u:%lu had replaced them (done %ld, cut %ld)",
 		      sector, w->writer, w->seq, (long)w->done, (long)call_at);
 }
 
@@ -296,19 +309,20 @@ static void check_stamp(uint64_t sector, const struct stamp *s)
 	const struct op *w;
 
 	if (!u || !(u->kind & OP_WRITE) || sector < u->sector || sector >= u->sector + u->sectors) {
-		wrong("sector %lu: writer %u seq %lu was never submitted here", sector, s->writer, s->seq);
+		wrong("sector %lu: writer %u seq %lu was never submitted here", sector, s->writer,
+		      s->seq);
 		return;
 	}
 	u->shown = sector + 1;
 	if (u->submit > return_at) {
-		wrong("sector %lu: writer %u seq %lu is from the future (submitted at %ld, return at %ld)",
+		wrong("sector %lu: writer %u seq %lu is from the future (submitted %ld, cut %ld)",
 		      sector, s->writer, s->seq, (long)u->submit, (long)return_at);
 		return;
 	}
 	w = replaced_by(sector, u);
 	if (w)
-		wrong("sector %lu: writer %u seq %lu (done at %ld) is old: seq %lu was done at %ld, call at %ld",
-		      sector, s->writer, s->seq, (long)u->done, w->seq, (long)w->done, (long)call_at);
+		wrong("sector %lu: writer %u seq %lu is old: %u:%lu was done %ld, cut %ld",
+		      sector, s->writer, s->seq, w->writer, w->seq, (long)w->done, (long)call_at);
 	note_missing(sector, u);
 }
 
@@ -322,17 +336,18 @@ static void check_requests(void)
 		if (op->uncertain || op->submit > return_at)
 			continue;
 		if (op->shown && op->missing)
-			wrong("writer %u seq %lu (%u sectors at %lu) is torn: sector %lu has it, sector %lu not",
-			      op->writer, op->seq, op->sectors, op->sector, op->shown - 1, op->missing - 1);
+			wrong("writer %u seq %lu (%u at %lu) is torn: sector %lu has it, %lu not",
+			      op->writer, op->seq, op->sectors, op->sector, op->shown - 1,
+			      op->missing - 1);
 		if (op->shown && (!last || op->submit > last->submit))
 			last = op;
 		if (op->missing && (!lost || op->done < lost->done))
 			lost = op;
 	}
 	if (last && lost && last->submit > lost->done)
-		wrong("no one moment: seq %lu (submitted at %ld) is there, sector %lu, but seq %lu (done at %ld) "
-		      "is not, sector %lu", last->seq, (long)last->submit, last->shown - 1, lost->seq,
-		      (long)lost->done, lost->missing - 1);
+		wrong("no one moment: %lu has seq %lu (from %ld), %lu lacks seq %lu (done %ld)",
+		      last->shown - 1, last->seq, (long)last->submit, lost->missing - 1, lost->seq,
+		      (long)lost->done);
 }
 
 static void check_image(const char *path)
@@ -355,7 +370,7 @@ static void check_image(const char *path)
 			check_stamp(i, s + i);
 			break;
 		case CONTENT_BAD:
-			wrong("sector %lu: not a stamp of this sector (magic %lx, says sector %lu, volume %u, crc %s)",
+			wrong("sector %lu: not its stamp (magic %lx, sector %lu, volume %u, crc %s)",
 			      i, s[i].magic, s[i].sector, s[i].volume,
 			      s[i].crc == stamp_crc(s + i) ? "good" : "wrong");
 		}
@@ -363,7 +378,7 @@ static void check_image(const char *path)
 	check_requests();
 	for (size_t i = 1; i < nr_ops; i++)
 		window += ops[i].submit < return_at && ops[i].done > call_at;
-	printf("%s: %lu sectors, %ld stamped, %ld zero, %zu requests, %ld in the window, %ld wrong\n",
+	printf("%s: %lu sectors, %ld stamped, %ld zero, %zu requests (%ld unsure), %ld wrong\n",
 	       errors ? "ILLEGAL" : "legal", sectors, stamps, zero, nr_ops - 1, window, errors);
 }
 
@@ -393,10 +408,10 @@ int main(int argc, char **argv)
 	if (argc - i != 2)
 		usage();
 	load_log(argv[i]);
+	call_at = nr_records;
+	return_at = nr_records;
 	if (freeze)
 		find_freeze(freeze);
-	else
-		call_at = return_at = nr_records;
 	for (int64_t k = 0; k < call_at && k < nr_records; k++)
 		if (records[k].type == REC_CRASH)
 			crash(k);

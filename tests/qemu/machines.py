@@ -360,7 +360,8 @@ class Machine:
         """Raise when the kernel has complained since the last call."""
         text = self.console_text()
         new, self.console_checked = text[self.console_checked:], len(text)
-        bad = [l for l in new.splitlines() if TROUBLE.search(l) and not any(re.search(a, l) for a in self.allowed)]
+        bad = [line for line in new.splitlines()
+               if TROUBLE.search(line) and not any(re.search(a, line) for a in self.allowed)]
         if bad:
             raise MachineError(self.report("console: " + "; ".join(bad[:3]), lines=80))
 

@@ -155,7 +155,7 @@ def test_swapped_sectors(story):
     window(story)
     i = story.image
     i[0:512], i[512:1024] = i[512:1024], i[0:512]
-    assert "not a stamp of this sector" in story.verdict(1)
+    assert "not its stamp" in story.verdict(1)
 
 
 def test_flipped_bit(story):
@@ -261,6 +261,12 @@ def test_crash_before_return(story):
     story.crash()
     assert story.verdict(2) == "legal"
     story.put(3)
+    assert story.verdict(2) == "legal"
+    story.write(4, 24, 4)
+    story.call()
+    story.returned(3)
+    assert "sector 24" in story.verdict(2), "from after the crash"
+    story.image[24 * 512:28 * 512] = bytes(4 * 512)
     assert story.verdict(2) == "legal"
     story.image[8 * 512:9 * 512] = bytes(512)
     assert "sector 8" in story.verdict(2)

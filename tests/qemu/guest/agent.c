@@ -143,8 +143,8 @@ static void reap(void)
 				if (j->out[i] >= 0)
 					close(j->out[i]);
 			}
-			send_exit(j->id, WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status),
-				  j->timed_out);
+			status = WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
+			send_exit(j->id, status, j->timed_out);
 			j->pid = 0;
 		}
 	}
@@ -182,7 +182,8 @@ static void start(uint32_t id, char *data, uint32_t len)
 	for (uint32_t i = 0; i < r->argc && p < end; i++, p += strlen(p) + 1)
 		argv[i] = p;
 	in = memfd_create("stdin", MFD_CLOEXEC);
-	if (in < 0 || write(in, p, end - p) != end - p || pipe2(out, O_CLOEXEC) || pipe2(err, O_CLOEXEC))
+	if (in < 0 || write(in, p, end - p) != end - p || pipe2(out, O_CLOEXEC) ||
+	    pipe2(err, O_CLOEXEC))
 		die("cannot start a command");
 	lseek(in, 0, SEEK_SET);
 	j->pid = fork();

@@ -66,10 +66,12 @@ static const struct {
 	{ "from", &opt.from },			/* sectors to use */
 	{ "to", &opt.to },
 	{ "rate", &opt.rate },			/* requests per second, 0: no limit */
-	{ "writer", &opt.writer },		/* number of the run: never the same twice on a volume */
+	{ "writer", &opt.writer },		/* of the run: never the same twice on a volume */
 	{ "volume", &opt.volume },
 	{ "fill", &opt.fill },			/* 1: write everything once, in order */
 };
+
+#define NR_OPTIONS (sizeof(option_names) / sizeof(*option_names))
 
 /*
  * Times are readings of one logical clock, under @lock.  A completed write @w
@@ -86,7 +88,8 @@ static struct op *ops;			/* by sequence number; 0 stands for "before this run" *
 static uint32_t (*ring)[RING];		/* by sector, sequence numbers of the writes to it */
 static uint32_t *forgotten;		/* by sector, when the ring last lost something */
 static uint32_t next_op = 1, logical_now = 1;
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;	/* of the six above, and the log's order */
+/* Of the six above, and of the order of the log. */
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 
 static int dev = -1, log_fd = -1;
 static uint64_t sectors;
@@ -188,8 +191,8 @@ static uint32_t submit(uint16_t kind, uint64_t sector, uint32_t count)
 	if (kind != OP_FLUSH)
 		for (uint32_t i = 0; i < count; i++)
 			remember(sector + i, seq);
-	log_record((struct record){ .type = REC_SUBMIT, .kind = kind, .seq = seq, .sector = sector,
-				    .sectors = count });
+	log_record((struct record){
+		.type = REC_SUBMIT, .kind = kind, .seq = seq, .sector = sector, .sectors = count });
 	pthread_mutex_unlock(&lock);
 	return seq;
 }
@@ -252,8 +255,8 @@ static void do_zero(uint64_t sector, uint32_t count, bool discard)
 	if (discard)
 		err = ioctl(dev, BLKDISCARD, range) ? errno : 0;
 	else
-		err = fallocate(dev, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, range[0], range[1]) ?
-			errno : 0;
+		err = fallocate(dev, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, range[0],
+				range[1]) ? errno : 0;
 	if (discard && (err == EOPNOTSUPP || err == ENOTTY))
 		err = 0;	/* allowed to change nothing */
 	done(seq, kind, err);
@@ -287,13 +290,12 @@ static bool legal(const struct stamp *s, uint64_t sector, uint32_t since)
 
 static void report_bad(const struct stamp *s, uint64_t sector, uint32_t since)
 {
+	static const char * const what[] = { "zeroes", "a stamp", "garbage" };
+
 	if (++bad > 10)
 		return;
-	fprintf(stderr, "fzload: sector %llu: read at %u found %s writer %u seq %llu (of sector %llu), "
-		"writes known:", (unsigned long long)sector, since,
-		classify(s, sector, opt.volume) == CONTENT_STAMP ? "stamp" :
-		classify(s, sector, opt.volume) == CONTENT_ZERO ? "zeroes, not" : "garbage,",
-		s->writer, (unsigned long long)s->seq, (unsigned long long)s->sector);
+	fprintf(stderr, "fzload: sector %lu: read at %u found %s (writer %u seq %lu sector %lu):",
+		sector, since, what[classify(s, sector, opt.volume)], s->writer, s->seq, s->sector);
 	for (int i = 0; i < RING; i++)
 		if (ring[sector][i])
 			fprintf(stderr, " %u(%u..%u)", ring[sector][i], ops[ring[sector][i]].submit,
@@ -312,8 +314,8 @@ static void do_read(struct stamp *buf, uint64_t sector, uint32_t count)
 	n = pread(dev, buf, (size_t)count * SECTOR, sector * SECTOR);
 	reads++;
 	if (n != (ssize_t)count * SECTOR) {
-		fprintf(stderr, "fzload: read of %u sectors at %llu: %s\n", count,
-			(unsigned long long)sector, n < 0 ? strerror(errno) : "short");
+		fprintf(stderr, "fzload: read of %u sectors at %lu: %s\n", count, sector,
+			n < 0 ? strerror(errno) : "short");
 		failed++;
 		return;
 	}
@@ -485,6 +487,12 @@ static void command_freeze(char *words, char *reply, size_t len)
 		snprintf(reply, len, "ok %s", number);
 }
 
+static void print_stats(char *text, size_t len)
+{
+	snprintf(text, len, "writes %ld reads %ld flushes %ld zeroes %ld unchecked %ld failed %ld "
+		 "bad %ld", writes, reads, flushes, zeroes, unchecked, failed, bad);
+}
+
 static void command(char *text, char *reply, size_t len)
 {
 	char *word = strtok(text, " "), *rest = strtok(NULL, "");
@@ -497,7 +505,7 @@ static void command(char *text, char *reply, size_t len)
 	} else if (!strcmp(word, "call")) {
 		log_event(REC_CALL, 0, 0);
 	} else if (!strcmp(word, "return") && rest) {
-		log_event(REC_RETURN, strtoull(rest, NULL, 10), strtoull(rest, NULL, 10) ? 0 : EIO);
+		log_event(REC_RETURN, strtoull(rest, NULL, 10), *rest == '0' ? EIO : 0);
 	} else if (!strcmp(word, "pause") && dev >= 0) {
 		paused = true;
 		while (inflight)
@@ -508,8 +516,8 @@ static void command(char *text, char *reply, size_t len)
 	} else if (!strcmp(word, "stop")) {
 		stopping = true;
 	} else if (!strcmp(word, "stats")) {
-		snprintf(reply, len, "ok writes %ld reads %ld flushes %ld zeroes %ld unchecked %ld failed %ld bad %ld",
-			 writes, reads, flushes, zeroes, unchecked, failed, bad);
+		snprintf(reply, len, "ok ");
+		print_stats(reply + 3, len - 3);
 	} else {
 		snprintf(reply, len, "err unknown command %s", word);
 	}
@@ -552,8 +560,8 @@ static void start_server(void)
 
 static void *map(size_t len)
 {
-	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
-		       -1, 0);
+	void *p = mmap(NULL, len, PROT_READ | PROT_WRITE,
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
 	if (p == MAP_FAILED)
 		die("no memory");
@@ -588,6 +596,7 @@ static void open_device(const char *path)
 static int run(const char *path)
 {
 	pthread_t t[MAX_DEPTH];
+	char stats[256];
 
 	open_device(path);
 	log_record((struct record){ .type = REC_RUN, .seq = opt.seed, .arg = sectors });
@@ -598,8 +607,8 @@ static int run(const char *path)
 	for (long i = 0; i < opt.depth; i++)
 		pthread_join(t[i], NULL);
 	log_event(REC_END, 0, 0);
-	printf("%ld writes %ld reads %ld flushes %ld zeroes %ld unchecked %ld failed %ld bad in %.1f s\n",
-	       writes, reads, flushes, zeroes, unchecked, failed, bad,
+	print_stats(stats, sizeof(stats));
+	printf("%s seconds %.1f\n", stats,
 	       (now_ns() - begun.tv_sec * 1e9 - begun.tv_nsec) / 1e9);
 	return bad ? 3 : failed ? 1 : 0;
 }
@@ -611,8 +620,8 @@ static int control(char **words, const char *log)
 	struct sockaddr_un a;
 	ssize_t n;
 
-	for (; *words; words++)
-		snprintf(text + strlen(text), sizeof(text) - strlen(text), "%s%s", *text ? " " : "", *words);
+	for (char *p = text; *words; words++)
+		p += snprintf(p, text + sizeof(text) - p, "%s%s", p > text ? " " : "", *words);
 	socket_address(&a);
 	if (!connect(s, (struct sockaddr *)&a, sizeof(a))) {
 		n = write(s, text, strlen(text));
@@ -620,7 +629,8 @@ static int control(char **words, const char *log)
 		if (n <= 0)
 			die("the load went away");
 		reply[n] = 0;
-	} else if (!strncmp(text, "freeze", 6) || !strncmp(text, "call", 4) || !strncmp(text, "return", 6)) {
+	} else if (!strncmp(text, "freeze", 6) || !strcmp(text, "call") ||
+		   !strncmp(text, "return", 6)) {
 		open_log(log);
 		command(text, reply, sizeof(reply));
 	} else {
@@ -633,7 +643,7 @@ static int control(char **words, const char *log)
 static void usage(void)
 {
 	fprintf(stderr, "usage: fzload run DEV [--log PATH]");
-	for (size_t i = 0; i < sizeof(option_names) / sizeof(*option_names); i++)
+	for (size_t i = 0; i < NR_OPTIONS; i++)
 		fprintf(stderr, " [--%s N]", option_names[i].name);
 	fprintf(stderr, "\n       fzload ctl [--log PATH] [--volume N] WORD...\n");
 	exit(2);
@@ -654,7 +664,7 @@ int main(int argc, char **argv)
 		}
 		if (++i == argc)
 			usage();
-		for (size_t k = 0; k < sizeof(option_names) / sizeof(*option_names); k++)
+		for (size_t k = 0; k < NR_OPTIONS; k++)
 			if (!strcmp(argv[i - 1] + 2, option_names[k].name)) {
 				*option_names[k].value = strtol(argv[i], NULL, 0);
 				known = true;

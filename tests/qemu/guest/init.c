@@ -102,7 +102,8 @@ static void mount_root(void)
 	}
 	mkdir("/rw/upper", 0755);
 	mkdir("/rw/work", 0755);
-	must_mount("overlay", "/new", "overlay", 0, "lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work");
+	must_mount("overlay", "/new", "overlay", 0,
+		   "lowerdir=/ro,upperdir=/rw/upper,workdir=/rw/work");
 }
 
 int main(void)
