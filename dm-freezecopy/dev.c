@@ -1,0 +1,363 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/blkdev.h>
+#include <linux/sched.h>
+#include <linux/slab.h>
+#include <linux/string.h>
+#include "dev.h"
+#include "engine.h"
+#include "hio.h"
+#include "meta.h"
+
+/* What starting and stopping may take before it is given up. */
+#define START_TIMEOUT	(60 * HZ)
+#define ERRORS		8
+
+static DEFINE_MUTEX(registry);	/* protects the list and, of its members, listed and md */
+static LIST_HEAD(devices);	/* all that claim devices */
+
+static DEFINE_SPINLOCK(errors_lock);
+static struct {
+	pid_t tgid;
+	char why[FZC_MESSAGE_LEN];
+} errors[ERRORS];
+static unsigned int next_error;
+
+void fzc_dev_complain(const char *name, const char *why)
+{
+	unsigned int i;
+
+	DMERR("%s: %s", name, why);
+	spin_lock(&errors_lock);
+	i = next_error++ % ERRORS;
+	errors[i].tgid = current->tgid;
+	strscpy(errors[i].why, why, sizeof(errors[i].why));
+	spin_unlock(&errors_lock);
+}
+
+void fzc_dev_last_error(char why[FZC_MESSAGE_LEN])
+{
+	unsigned int i, n;
+
+	why[0] = 0;
+	spin_lock(&errors_lock);
+	for (n = 1; n <= ERRORS; n++) {
+		i = (next_error - n) % ERRORS;
+		if (errors[i].tgid == current->tgid) {
+			strscpy(why, errors[i].why, FZC_MESSAGE_LEN);
+			break;
+		}
+	}
+	spin_unlock(&errors_lock);
+}
+
+void fzc_dev_event(struct fzc_dev *dev, enum fzc_event_kind event)
+{
+	lockdep_assert_held(&dev->lock);
+	dev->event_nr++;
+	dev->events[event]++;
+	set_bit(event, &dev->news_bits);
+	queue_work(dev->wq, &dev->news);
+}
+
+static bool is_writable(struct fzc_dev *dev)
+{
+	unsigned long flags;
+	bool yes;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	yes = dev->role->writable(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return yes;
+}
+
+/* A new content of the volume: what is cached of it is old. */
+static void new_content(struct fzc_dev *dev)
+{
+	struct block_device *bdev = dm_disk(dev->md)->part0;
+
+	if (atomic_read(&bdev->bd_openers))
+		DMINFO("%s: its content changes while somebody has it open", dev->name);
+	invalidate_bdev(bdev);
+}
+
+/* Runs only between start and stop: @md and @ti stay. */
+static void news_work(struct work_struct *work)
+{
+	struct fzc_dev *dev = container_of(work, struct fzc_dev, news);
+	unsigned long bits = xchg(&dev->news_bits, 0);
+
+	if (dev->role->role == FZC_SECONDARY) {
+		if (bits & (BIT(FZC_EVENT_COMMIT) | BIT(FZC_EVENT_RECOVERED)))
+			new_content(dev);
+		/* writable when recovered and merged, not before */
+		if (bits & (BIT(FZC_EVENT_MERGED) | BIT(FZC_EVENT_RECOVERED)))
+			set_disk_ro(dm_disk(dev->md), !is_writable(dev));
+	}
+	dm_table_event(dev->ti->table);
+	wake_up_all(&dev->wait);
+}
+
+struct fzc_dev *fzc_dev_create(const struct fzc_role_ops *role, struct dm_target *ti)
+{
+	struct fzc_dev *dev = kvzalloc(role->size, GFP_KERNEL);
+
+	if (!dev)
+		return NULL;
+	kref_init(&dev->kref);
+	INIT_LIST_HEAD(&dev->list);
+	dev->role = role;
+	dev->ti = ti;
+	dev->md = dm_table_get_md(ti->table);
+	dev->devt = disk_devt(dm_disk(dev->md));
+	strscpy(dev->name, dm_device_name(dev->md), sizeof(dev->name));
+	mutex_init(&dev->state);
+	spin_lock_init(&dev->lock);
+	init_waitqueue_head(&dev->wait);
+	INIT_WORK(&dev->news, news_work);
+	dev->suspended = true;
+	return dev;
+}
+
+int fzc_dev_setup(struct fzc_dev *dev)
+{
+	int r;
+
+	dev->wq = alloc_workqueue("fzc/%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, dev->name);
+	if (!dev->wq)
+		return -ENOMEM;
+	r = fzc_io_init(&dev->io, dev->wq);
+	return r ?: dev->role->setup(dev);
+}
+
+/*
+ * The last reference: the table is gone, so that nothing of the engine, the
+ * link or the host runs; an ioctl may have held us until now.
+ */
+static void release(struct kref *kref)
+{
+	struct fzc_dev *dev = container_of(kref, struct fzc_dev, kref);
+
+	if (dev->link)
+		fzc_link_destroy(dev->link);
+	if (dev->wq)
+		destroy_workqueue(dev->wq);
+	dev->role->release(dev);
+	fzc_hio_exit(dev);
+	fzc_engine_exit(dev);
+	fzc_io_exit(&dev->io);
+	kvfree(dev);
+}
+
+void fzc_dev_put(struct fzc_dev *dev)
+{
+	kref_put(&dev->kref, release);
+}
+
+static const char *const device_name[FZC_NR_DEVS] = { "meta", "data", "diff", "diff-b" };
+
+/* Do @a and @b name a device twice?  A device may be @b's only if both are of one dm device. */
+static bool clashes(const struct fzc_dev *a, const struct fzc_dev *b, u8 *which)
+{
+	u8 i, k;
+
+	for (i = 0; i < a->role->ndevs; i++)
+		for (k = 0; k < (a == b ? i : b->role->ndevs); k++)
+			if (a->bdevt[i] == b->bdevt[k]) {
+				*which = i;
+				return true;
+			}
+	return false;
+}
+
+static int check_claim(struct fzc_dev *dev, char *why)
+{
+	struct fzc_dev *other;
+	u8 i;
+
+	if (clashes(dev, dev, &i)) {
+		scnprintf(why, FZC_REASON_LEN, "%s %s: is named twice in this table",
+			  device_name[i], dev->dm[i]->name);
+		return -EINVAL;
+	}
+	list_for_each_entry(other, &devices, list) {
+		if (other->md == dev->md) {
+			if (other->role == dev->role)
+				continue;
+			scnprintf(why, FZC_REASON_LEN,
+				  "role %s: the device is a %s; a table cannot change that, remove the device first",
+				  dev->role->name, other->role->name);
+			return -EINVAL;
+		}
+		if (clashes(dev, other, &i)) {
+			scnprintf(why, FZC_REASON_LEN, "%s %s: is used by freezecopy device %s",
+				  device_name[i], dev->dm[i]->name, other->name);
+			return -EBUSY;
+		}
+	}
+	return 0;
+}
+
+int fzc_dev_claim(struct fzc_dev *dev, char *why)
+{
+	int r;
+
+	mutex_lock(&registry);
+	r = check_claim(dev, why);
+	if (!r)
+		list_add(&dev->list, &devices);
+	mutex_unlock(&registry);
+	return r;
+}
+
+void fzc_dev_list(struct fzc_dev *dev)
+{
+	struct fzc_dev *other;
+
+	mutex_lock(&registry);
+	list_for_each_entry(other, &devices, list)
+		if (other->devt == dev->devt)
+			other->listed = false;
+	dev->listed = true;
+	mutex_unlock(&registry);
+}
+
+struct fzc_dev *fzc_dev_find(dev_t devt)
+{
+	struct fzc_dev *dev, *found = NULL;
+
+	mutex_lock(&registry);
+	list_for_each_entry(dev, &devices, list)
+		if (dev->listed && dev->devt == devt) {
+			kref_get(&dev->kref);
+			found = dev;
+			break;
+		}
+	mutex_unlock(&registry);
+	return found;
+}
+
+void fzc_dev_end(struct fzc_dev *dev)
+{
+	unsigned long flags;
+
+	mutex_lock(&registry);
+	list_del_init(&dev->list);
+	dev->listed = false;
+	mutex_unlock(&registry);
+
+	mutex_lock(&dev->state);
+	if (dev->running) {
+		fzc_dev_link_stop(dev);
+		fzc_dev_stop(dev);
+	}
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->gone = true;
+	spin_unlock_irqrestore(&dev->lock, flags);
+	dev->md = NULL;
+	dev->ti = NULL;
+	mutex_unlock(&dev->state);
+	wake_up_all(&dev->wait);
+}
+
+void fzc_dev_link_start(struct fzc_dev *dev)
+{
+	lockdep_assert_held(&dev->state);
+	if (dev->linked)
+		return;
+	dev->link_ending = false;
+	if (fzc_link_start(dev->link))
+		DMERR("%s: no memory or threads for the connection", dev->name);
+	else
+		dev->linked = true;
+}
+
+void fzc_dev_link_stop(struct fzc_dev *dev)
+{
+	lockdep_assert_held(&dev->state);
+	if (!dev->linked)
+		return;
+	WRITE_ONCE(dev->link_ending, true);
+	wake_up_all(&dev->wait);
+	fzc_link_stop(dev->link);
+	dev->linked = false;
+}
+
+static bool ask(struct fzc_dev *dev, bool (*question)(struct fzc_dev *dev))
+{
+	unsigned long flags;
+	bool yes;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	yes = question(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return yes;
+}
+
+/* Take up what meta says; then the core writes what has to be written first. */
+static int load_and_start(struct fzc_dev *dev, char *why)
+{
+	unsigned long flags;
+	int r = fzc_meta_load(dev, why);
+
+	if (r)
+		return r;
+	fzc_engine_start(dev);
+	spin_lock_irqsave(&dev->lock, flags);
+	r = dev->role->start(dev);
+	if (r)
+		strscpy(why, dev->role->reason(dev), FZC_REASON_LEN);
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (!r && !wait_event_timeout(dev->wait, ask(dev, dev->role->started), START_TIMEOUT)) {
+		strscpy(why, "meta cannot be written", FZC_REASON_LEN);
+		r = -EIO;
+	}
+	if (r)
+		fzc_engine_stop(dev);
+	return r;
+}
+
+int fzc_dev_start(struct fzc_dev *dev, char *why)
+{
+	struct fzc_opts *opts;
+	int r;
+
+	lockdep_assert_held(&dev->state);
+	opts = kzalloc(sizeof(*opts), GFP_KERNEL);
+	if (!opts)
+		return -ENOMEM;
+	r = fzc_meta_opts(dev, opts, why);
+	if (!r) {
+		dev->role->reset(dev, opts);
+		r = load_and_start(dev, why);
+	}
+	kfree(opts);
+	dev->running = !r;
+	return r;
+}
+
+/* The link is down and no host I/O is in flight. */
+void fzc_dev_stop(struct fzc_dev *dev)
+{
+	u8 hash[32] = { };
+	unsigned long flags;
+	char why[FZC_REASON_LEN];
+
+	lockdep_assert_held(&dev->state);
+	if (!wait_event_timeout(dev->wait, ask(dev, dev->role->idle), START_TIMEOUT))
+		DMERR("%s: what came over the link does not end", dev->name);
+	/* a merge that goes on would change what is hashed */
+	fzc_engine_pause(dev);
+	if (fzc_meta_hash(dev, hash, why))
+		DMERR("%s: %s", dev->name, why);
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->role->stop(dev, hash);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	fzc_engine_go_on(dev);
+	if (!wait_event_timeout(dev->wait, ask(dev, dev->role->stopped), START_TIMEOUT))
+		DMERR("%s: meta cannot be written, the next start will be after an unclean stop",
+		      dev->name);
+	fzc_engine_stop(dev);
+	flush_work(&dev->news);
+	dev->running = false;
+}

@@ -1,0 +1,171 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * One freezecopy device: what both roles share.
+ *
+ * DOC: life and references
+ *
+ * Made by the constructor with one reference, which the destructor drops.  The
+ * registry, by which the control device finds it, holds none; who finds it
+ * there takes one.  The table's own (dm devices, claims, md, ti) goes with the
+ * destructor, under @state; everything else with the last reference.
+ *
+ * DOC: locks, outermost first
+ *
+ * registry and claims (dev.c) -> @state -> @lock -> queue of the link, fills
+ */
+#ifndef FZC_DEV_H
+#define FZC_DEV_H
+
+#include <linux/device-mapper.h>
+#include <linux/kref.h>
+#include <linux/list.h>
+#include <linux/mutex.h>
+#include <linux/spinlock.h>
+#include <linux/wait.h>
+#include "core/args.h"
+#include "core/pcore.h"
+#include "engine.h"
+#include "hio.h"
+#include "io.h"
+#include "link.h"
+#include "uapi/dm-freezecopy.h"
+
+#define DM_MSG_PREFIX	"freezecopy"
+
+struct fzc_dev;
+
+/* What a role adds. */
+struct fzc_role_ops {
+	const char *name;
+	u8 role;		/* enum fzc_disk_role */
+	u8 ndevs;
+	size_t size;		/* of the struct that begins with struct fzc_dev */
+	/* Allocate what the geometry asks for; -errno.  And free it.  Sleep. */
+	int (*setup)(struct fzc_dev *dev);
+	void (*release)(struct fzc_dev *dev);
+
+	/* Core from scratch, before loading.  Sleeps. */
+	void (*reset)(struct fzc_dev *dev, const struct fzc_opts *opts);
+	/* The next: no lock is needed, nothing else runs yet. */
+	bool (*load_next)(struct fzc_dev *dev, struct fzc_load *load);
+	int (*load_give)(struct fzc_dev *dev, const struct fzc_load *load,
+			 const struct fzc_page *a, const struct fzc_page *b);
+	/* Under the lock. */
+	int (*start)(struct fzc_dev *dev);
+	bool (*started)(struct fzc_dev *dev);
+	void (*suspend)(struct fzc_dev *dev);	/* a freeze without a cut is void */
+	bool (*idle)(struct fzc_dev *dev);	/* of what came or went over the link */
+	void (*stop)(struct fzc_dev *dev, const u8 data_hash[32]);
+	bool (*stopped)(struct fzc_dev *dev);
+	const char *(*reason)(struct fzc_dev *dev);
+	void (*query)(struct fzc_dev *dev, struct fzc_query *q);
+	/* Has an image as WAIT asks been reached?  1 yes, 0 not yet, or -errno. */
+	int (*reached)(struct fzc_dev *dev, u32 what, u64 number);
+	/* May the host write?  Called under the lock. */
+	bool (*writable)(struct fzc_dev *dev);
+
+	int (*abort)(struct fzc_dev *dev, u64 *number, char *why);
+};
+
+struct fzc_dev {
+	struct kref kref;
+	struct list_head list;		/* all devices; registry */
+	const struct fzc_role_ops *role;
+	char name[64];			/* for messages: dm device's major:minor */
+	dev_t devt;			/* of the dm device */
+	bool listed;			/* registry: was resumed, may be found */
+
+	/* The table's; @state.  NULL when it is gone. */
+	struct mapped_device *md;
+	struct dm_target *ti;
+	struct dm_dev *dm[FZC_NR_DEVS];
+
+	/* Fixed from the constructor on. */
+	struct block_device *bdev[FZC_NR_DEVS];
+	dev_t bdevt[FZC_NR_DEVS];
+	struct fzc_geometry geo;
+	struct fzc_addr addr;
+	struct fzc_id pair;
+	bool identical;
+	bool take_all;
+	bool has_pair;
+	bool auth_none;
+
+	struct mutex state;		/* start, stop, recover, end: one at a time */
+	bool running;			/* state: the core is loaded and started */
+	bool linked;			/* state: the link was started */
+	bool link_ending;		/* its threads are to come to an end */
+
+	spinlock_t lock;		/* all calls of the core; irqsave */
+	bool suspended;			/* lock; read without it as a hint */
+	bool gone;			/* lock */
+	bool refused;			/* lock: the last connection was */
+	struct workqueue_struct *wq;
+	struct fzc_io io;
+	struct fzc_engine engine;
+	struct fzc_hio_set hio;
+	struct fzc_link *link;
+	wait_queue_head_t wait;		/* woken at every event, tick and round of actions */
+
+	struct work_struct news;	/* what events ask for and may sleep */
+	unsigned long news_bits;	/* bits by enum fzc_event_kind */
+	u64 event_nr;			/* lock */
+	u64 events[FZC_NR_EVENTS];
+};
+
+/* Allocate; only name, lock and the like.  Sleeps. */
+struct fzc_dev *fzc_dev_create(const struct fzc_role_ops *role, struct dm_target *ti);
+/* Allocate the rest, when the geometry is known.  Sleeps. */
+int fzc_dev_setup(struct fzc_dev *dev);
+/* The table is going: nothing of it is used after this.  Sleeps. */
+void fzc_dev_end(struct fzc_dev *dev);
+void fzc_dev_put(struct fzc_dev *dev);
+
+/* Claim the devices in dev->bdevt for the table's dm device: -EBUSY with a reason. */
+int fzc_dev_claim(struct fzc_dev *dev, char *why);
+/* Make it the one that is found by its number. */
+void fzc_dev_list(struct fzc_dev *dev);
+/* Takes a reference; NULL: none. */
+struct fzc_dev *fzc_dev_find(dev_t devt);
+
+/* Load, format if blank, start; stop in order.  Under @state; sleep. */
+int fzc_dev_start(struct fzc_dev *dev, char *why);
+void fzc_dev_stop(struct fzc_dev *dev);
+/* Under @state; sleep. */
+void fzc_dev_link_start(struct fzc_dev *dev);
+void fzc_dev_link_stop(struct fzc_dev *dev);
+
+/* Tell user space.  Under the lock. */
+void fzc_dev_event(struct fzc_dev *dev, enum fzc_event_kind event);
+/* A trouble that a command of the current process ran into: dmesg and FZC_IOC_LAST_ERROR. */
+void fzc_dev_complain(const char *name, const char *why);
+void fzc_dev_last_error(char why[FZC_MESSAGE_LEN]);
+
+static inline void fzc_dev_put_image(struct fzc_image *to, const struct fzc_img *from)
+{
+	to->number = from->number;
+	memcpy(to->id, &from->id, sizeof(to->id));
+	to->time = from->time;
+	memcpy(to->label, from->label, sizeof(to->label));
+}
+
+/* Bytes that the volume has of a block. */
+static inline u32 fzc_dev_block_bytes(const struct fzc_dev *dev, u64 block)
+{
+	u64 at = block << dev->geo.block_shift;
+	u64 size = dev->geo.sectors << SECTOR_SHIFT;
+
+	return min_t(u64, size - at, dev->geo.block_size);
+}
+
+/* Where a block is, in bytes: on DATA its own place, else slot @slot of @which. */
+static inline u64 fzc_dev_at(const struct fzc_dev *dev, u8 which, u64 block, u32 slot)
+{
+	const struct fzc_geometry *geo = &dev->geo;
+
+	if (which == FZC_DATA)
+		return block << geo->block_shift;
+	return fzc_slot_offset(geo, geo->slots[which == FZC_DIFF_B], slot);
+}
+
+#endif /* FZC_DEV_H */

@@ -1,0 +1,392 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/blkdev.h>
+#include <linux/mm.h>
+#include "core/wire.h"
+#include "dev.h"
+#include "engine.h"
+
+/*
+ * The worker is the only one that takes and gives back elements of op[]; what
+ * ended is handed to it over a lockless list, since most I/O ends in an
+ * interrupt and done() may be followed by more work at once.
+ */
+
+void fzc_engine_kick(struct fzc_dev *dev)
+{
+	if (dev->engine.running)
+		queue_work(dev->wq, &dev->engine.work);
+}
+
+void fzc_engine_kick_soon(struct fzc_dev *dev)
+{
+	if (dev->engine.running)
+		queue_delayed_work(dev->wq, &dev->engine.soon, 1);
+}
+
+static void op_ended(void *ctx, int err)
+{
+	struct fzc_op *op = ctx;
+	struct fzc_dev *dev = op->dev;
+	unsigned long flags;
+
+	op->err = err;
+	/*
+	 * @op may be reaped as soon as it is on the list; the lock keeps stop(),
+	 * which takes it after the last one was, from letting @dev go before the
+	 * work is queued.
+	 */
+	spin_lock_irqsave(&dev->lock, flags);
+	llist_add(&op->ended, &dev->engine.ended);
+	queue_work(dev->wq, &dev->engine.work);
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+static void put_op(struct fzc_op *op)
+{
+	op->busy = false;
+}
+
+static struct fzc_op *get_op(struct fzc_engine *e)
+{
+	int i;
+
+	for (i = 0; i < FZC_ENGINE_OPS; i++)
+		if (!e->op[i].busy) {
+			e->op[i].busy = true;
+			return &e->op[i];
+		}
+	return NULL;
+}
+
+static void reap(struct fzc_dev *dev)
+{
+	struct fzc_engine *e = &dev->engine;
+	struct llist_node *list = llist_reverse_order(llist_del_all(&e->ended));
+	struct fzc_op *op, *next;
+	unsigned long flags;
+
+	llist_for_each_entry_safe(op, next, list, ended) {
+		spin_lock_irqsave(&dev->lock, flags);
+		e->ops->done(dev, &op->act, op->err);
+		spin_unlock_irqrestore(&dev->lock, flags);
+		put_op(op);
+		atomic_dec(&e->inflight);
+	}
+}
+
+/* The actions that end at once. */
+static void run_now(struct fzc_dev *dev, const struct fzc_act *act)
+{
+	struct fzc_engine *e = &dev->engine;
+	unsigned long flags;
+
+	switch (act->kind) {
+	case FZC_ACT_SYNCED:
+		fzc_hio_synced(dev, act->ticket, act->err);
+		break;
+	case FZC_ACT_WAKE:
+		fzc_hio_wake(dev);
+		break;
+	case FZC_ACT_EVENT:
+		spin_lock_irqsave(&dev->lock, flags);
+		fzc_dev_event(dev, act->event);
+		spin_unlock_irqrestore(&dev->lock, flags);
+		break;
+	case FZC_ACT_DROP:
+		e->ops->drop(dev);
+		break;
+	default:	/* SEND was done under the lock, AGAIN asks for nothing */
+		break;
+	}
+}
+
+static void run(struct fzc_dev *dev, struct fzc_op *op)
+{
+	struct fzc_engine *e = &dev->engine;
+	struct fzc_act *act = &op->act;
+
+	switch (act->kind) {
+	case FZC_ACT_WRITE:
+		atomic_inc(&e->inflight);
+		fzc_io_pages(&dev->io, dev->bdev[act->dev],
+			     REQ_OP_WRITE | REQ_META | REQ_SYNC | (act->fua ? REQ_FUA : 0),
+			     act->offset, &op->page, FZC_PAGE, op_ended, op);
+		break;
+	case FZC_ACT_FLUSH:
+		atomic_inc(&e->inflight);
+		fzc_io_flush(&dev->io, dev->bdev[act->dev], op_ended, op);
+		break;
+	case FZC_ACT_COPY:
+		atomic_inc(&e->inflight);
+		e->copying = op;
+		queue_work(dev->wq, &e->copy_work);
+		break;
+	default:
+		run_now(dev, act);
+		put_op(op);
+		break;
+	}
+}
+
+static bool take(struct fzc_dev *dev, struct fzc_op *op)
+{
+	struct fzc_engine *e = &dev->engine;
+	unsigned long flags;
+	bool more;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	more = e->running && !e->paused &&
+	       e->ops->next(dev, &op->act, page_address(op->page));
+	if (more && op->act.kind == FZC_ACT_SEND)
+		e->ops->send(dev, &op->act.msg);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return more;
+}
+
+static void engine_work(struct work_struct *work)
+{
+	struct fzc_dev *dev = container_of(work, struct fzc_dev, engine.work);
+	struct fzc_engine *e = &dev->engine;
+	struct fzc_op *op;
+
+	for (;;) {
+		reap(dev);
+		op = get_op(e);
+		if (!op)	/* the end of one queues this work again */
+			break;
+		if (!take(dev, op)) {
+			put_op(op);
+			break;
+		}
+		run(dev, op);
+		cond_resched();
+	}
+	e->ops->after(dev);
+	wake_up_all(&dev->wait);
+}
+
+static void soon_work(struct work_struct *work)
+{
+	struct fzc_dev *dev = container_of(to_delayed_work(work), struct fzc_dev, engine.soon);
+
+	queue_work(dev->wq, &dev->engine.work);
+}
+
+static void tick_work(struct work_struct *work)
+{
+	struct fzc_dev *dev = container_of(to_delayed_work(work), struct fzc_dev, engine.tick);
+	struct fzc_engine *e = &dev->engine;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (e->running) {
+		e->ops->tick(dev);
+		queue_delayed_work(dev->wq, &e->tick, HZ);
+		queue_work(dev->wq, &e->work);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+/*
+ * A batch of copies goes in groups of as many blocks as the pages hold (1 MiB):
+ * all reads of a group, then all writes.
+ */
+static void copy_ended(void *ctx, int err)
+{
+	struct fzc_copy_io *io = ctx;
+
+	io->err = err;
+	if (atomic_dec_and_test(&io->engine->copy_left))
+		complete(&io->engine->copy_done);
+}
+
+static void copy_wait(struct fzc_engine *e)
+{
+	if (!atomic_dec_and_test(&e->copy_left))
+		wait_for_completion_io(&e->copy_done);
+}
+
+static void copy_begin(struct fzc_engine *e)
+{
+	reinit_completion(&e->copy_done);
+	atomic_set(&e->copy_left, 1);
+}
+
+static u32 crc_of(struct page **pages, u32 bytes)
+{
+	u32 crc = ~0U, i;
+
+	for (i = 0; bytes; i++) {
+		u32 len = min_t(u32, bytes, PAGE_SIZE);
+
+		crc = fzc_crc32c(crc, page_address(pages[i]), len);
+		bytes -= len;
+	}
+	return ~crc;
+}
+
+static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n, u32 pages)
+{
+	struct fzc_engine *e = &dev->engine;
+	u32 i;
+
+	copy_begin(e);
+	for (i = 0; i < n; i++) {
+		struct fzc_copy_item *it = &c->item[first + i];
+
+		e->copy_io[i].err = 0;
+		it->result = FZC_COPY_OK;
+		if (it->zero)
+			continue;
+		atomic_inc(&e->copy_left);
+		fzc_io_pages(&dev->io, dev->bdev[c->from_dev], REQ_OP_READ,
+			     fzc_dev_at(dev, c->from_dev, it->block, it->from),
+			     &e->copy_page[i * pages], fzc_dev_block_bytes(dev, it->block),
+			     copy_ended, &e->copy_io[i]);
+	}
+	copy_wait(e);
+	for (i = 0; i < n; i++) {
+		struct fzc_copy_item *it = &c->item[first + i];
+
+		if (e->copy_io[i].err)
+			it->result = FZC_COPY_EIO;
+		else if (!it->zero && it->check &&
+			 crc_of(&e->copy_page[i * pages], fzc_dev_block_bytes(dev, it->block)) !=
+			 it->crc)
+			it->result = FZC_COPY_BAD;
+	}
+}
+
+static int copy_writes(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n, u32 pages)
+{
+	struct fzc_engine *e = &dev->engine;
+	int err = 0;
+	u32 i;
+
+	copy_begin(e);
+	for (i = 0; i < n; i++) {
+		struct fzc_copy_item *it = &c->item[first + i];
+		u64 at = fzc_dev_at(dev, c->to_dev, it->block, it->to);
+		u32 bytes = fzc_dev_block_bytes(dev, it->block);
+
+		e->copy_io[i].err = 0;
+		if (it->result != FZC_COPY_OK)
+			continue;
+		atomic_inc(&e->copy_left);
+		if (it->zero)
+			fzc_io_zero(&dev->io, dev->bdev[c->to_dev], at, bytes, copy_ended,
+				    &e->copy_io[i]);
+		else
+			fzc_io_pages(&dev->io, dev->bdev[c->to_dev], REQ_OP_WRITE, at,
+				     &e->copy_page[i * pages], bytes, copy_ended, &e->copy_io[i]);
+	}
+	copy_wait(e);
+	for (i = 0; i < n; i++)
+		err = err ?: e->copy_io[i].err;
+	return err;
+}
+
+static void copy_work(struct work_struct *work)
+{
+	struct fzc_dev *dev = container_of(work, struct fzc_dev, engine.copy_work);
+	struct fzc_engine *e = &dev->engine;
+	struct fzc_copy *c = e->copying->act.copy;
+	u32 pages = DIV_ROUND_UP(dev->geo.block_size, PAGE_SIZE);
+	u32 room = FZC_COPY_PAGES / pages;
+	u32 group = clamp_t(u32, room, 1, FZC_COPY_BATCH);
+	u32 first, n;
+	int err = 0;
+
+	for (first = 0; first < c->n; first += n) {
+		int r;
+
+		n = min(group, c->n - first);
+		copy_reads(dev, c, first, n, pages);
+		r = copy_writes(dev, c, first, n, pages);
+		err = err ?: r;
+	}
+	op_ended(e->copying, err);
+}
+
+int fzc_engine_init(struct fzc_dev *dev, const struct fzc_engine_ops *ops)
+{
+	struct fzc_engine *e = &dev->engine;
+	int i;
+
+	e->ops = ops;
+	INIT_WORK(&e->work, engine_work);
+	INIT_WORK(&e->copy_work, copy_work);
+	INIT_DELAYED_WORK(&e->soon, soon_work);
+	INIT_DELAYED_WORK(&e->tick, tick_work);
+	init_llist_head(&e->ended);
+	init_completion(&e->copy_done);
+	atomic_set(&e->inflight, 0);
+	for (i = 0; i < FZC_COPY_BATCH; i++)
+		e->copy_io[i].engine = e;
+	for (i = 0; i < FZC_ENGINE_OPS; i++) {
+		e->op[i].dev = dev;
+		e->op[i].page = alloc_page(GFP_KERNEL);
+		if (!e->op[i].page)
+			return -ENOMEM;
+	}
+	for (i = 0; i < FZC_COPY_PAGES; i++) {
+		e->copy_page[i] = alloc_page(GFP_KERNEL);
+		if (!e->copy_page[i])
+			return -ENOMEM;
+	}
+	return 0;
+}
+
+void fzc_engine_exit(struct fzc_dev *dev)
+{
+	struct fzc_engine *e = &dev->engine;
+	int i;
+
+	for (i = 0; i < FZC_ENGINE_OPS; i++)
+		if (e->op[i].page)
+			__free_page(e->op[i].page);
+	for (i = 0; i < FZC_COPY_PAGES; i++)
+		if (e->copy_page[i])
+			__free_page(e->copy_page[i]);
+}
+
+static void set_state(struct fzc_dev *dev, bool running, bool paused)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->engine.running = running;
+	dev->engine.paused = paused;
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+void fzc_engine_start(struct fzc_dev *dev)
+{
+	set_state(dev, true, false);
+	queue_delayed_work(dev->wq, &dev->engine.tick, HZ);
+}
+
+void fzc_engine_pause(struct fzc_dev *dev)
+{
+	set_state(dev, true, true);
+	/* an action that is being taken holds the worker: let it come to its end */
+	flush_work(&dev->engine.work);
+	wait_event(dev->wait, !atomic_read(&dev->engine.inflight));
+}
+
+void fzc_engine_go_on(struct fzc_dev *dev)
+{
+	set_state(dev, true, false);
+}
+
+void fzc_engine_stop(struct fzc_dev *dev)
+{
+	struct fzc_engine *e = &dev->engine;
+
+	fzc_engine_pause(dev);
+	set_state(dev, false, false);
+	cancel_delayed_work_sync(&e->tick);
+	cancel_delayed_work_sync(&e->soon);
+	cancel_work_sync(&e->work);
+}

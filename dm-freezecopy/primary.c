@@ -1,0 +1,511 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/mm.h>
+#include <linux/random.h>
+#include <linux/sched/signal.h>
+#include <linux/slab.h>
+#include "primary.h"
+
+/* ---- what the engine wants ---- */
+
+static bool primary_next(struct fzc_dev *dev, struct fzc_act *act, struct fzc_page *page)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	bool more = fzc_p_next(&pr->core, act, page);
+
+	fzc_primary_note_cut(pr);
+	return more;
+}
+
+static void primary_done(struct fzc_dev *dev, const struct fzc_act *act, int err)
+{
+	fzc_p_done(&fzc_primary_of(dev)->core, act, err);
+}
+
+static void primary_tick(struct fzc_dev *dev)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+
+	pr->send_retry = false;
+	fzc_p_tick(&pr->core);
+}
+
+static void primary_send(struct fzc_dev *dev, const struct fzc_msg *msg)
+{
+	fzc_link_send_msg(dev->link, msg);
+}
+
+static void primary_drop(struct fzc_dev *dev)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	char why[FZC_REASON_LEN];
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	strscpy(why, pr->core.reason, sizeof(why));
+	dev->refused |= pr->core.link != FZC_LINK_UP;
+	spin_unlock_irqrestore(&dev->lock, flags);
+	fzc_link_drop(dev->link, why);
+}
+
+static void primary_after(struct fzc_dev *dev)
+{
+	fzc_primary_send_kick(fzc_primary_of(dev));
+}
+
+static const struct fzc_engine_ops engine_ops = {
+	.next = primary_next,
+	.done = primary_done,
+	.tick = primary_tick,
+	.send = primary_send,
+	.drop = primary_drop,
+	.after = primary_after,
+};
+
+/* ---- the connection ---- */
+
+static void primary_connected(void *ctx)
+{
+	struct fzc_dev *dev = ctx;
+	struct fzc_id draw;
+	unsigned long flags;
+
+	get_random_bytes(&draw, sizeof(draw));
+	spin_lock_irqsave(&dev->lock, flags);
+	fzc_p_connected(&fzc_primary_of(dev)->core, &draw);
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+static void primary_disconnected(void *ctx, const char *why)
+{
+	struct fzc_dev *dev = ctx;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	fzc_p_disconnected(&fzc_primary_of(dev)->core);
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+static int primary_rx_msg(void *ctx, const struct fzc_msg *msg)
+{
+	struct fzc_dev *dev = ctx;
+	struct fzc_pcore *p = &fzc_primary_of(dev)->core;
+	char why[FZC_REASON_LEN];
+	unsigned long flags;
+	int r;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	r = fzc_p_rx(p, msg);
+	if (r) {
+		strscpy(why, p->reason, sizeof(why));
+		dev->refused |= p->link != FZC_LINK_UP;
+	} else if (p->link == FZC_LINK_UP) {
+		dev->refused = false;
+	}
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (r)
+		fzc_link_drop(dev->link, why);
+	return r;
+}
+
+static int primary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pages,
+			   void **cookie)
+{
+	struct fzc_dev *dev = ctx;
+
+	fzc_link_drop(dev->link, "the secondary sent blocks");
+	return -EPROTO;
+}
+
+static int primary_rx_wait(void *ctx)
+{
+	return 0;
+}
+
+static const struct fzc_link_ops link_ops = {
+	.connected = primary_connected,
+	.disconnected = primary_disconnected,
+	.rx_msg = primary_rx_msg,
+	.rx_data = primary_rx_data,
+	.rx_wait = primary_rx_wait,
+	.tx_done = fzc_primary_tx_done,
+};
+
+/* ---- life ---- */
+
+static int primary_setup(struct fzc_dev *dev)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	int r;
+
+	pr->mem = kvzalloc(fzc_p_bytes(&dev->geo), GFP_KERNEL);
+	if (!pr->mem)
+		return -ENOMEM;
+	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_primary_hio, true) ?:
+	    fzc_primary_send_init(pr);
+	if (r)
+		return r;
+	dev->link = fzc_link_create(&link_ops, dev, true, &dev->addr, &dev->geo, dev->name);
+	return dev->link ? 0 : -ENOMEM;
+}
+
+static void primary_release(struct fzc_dev *dev)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+
+	fzc_primary_send_exit(pr);
+	kvfree(pr->mem);
+}
+
+static void primary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+
+	memset(&pr->core, 0, sizeof(pr->core));
+	memset(pr->mem, 0, fzc_p_bytes(&dev->geo));
+	fzc_p_init(&pr->core, pr->mem, &dev->geo, opts);
+}
+
+static bool primary_load_next(struct fzc_dev *dev, struct fzc_load *load)
+{
+	return fzc_p_load_next(&fzc_primary_of(dev)->core, load);
+}
+
+static int primary_load_give(struct fzc_dev *dev, const struct fzc_load *load,
+			     const struct fzc_page *a, const struct fzc_page *b)
+{
+	return fzc_p_load_give(&fzc_primary_of(dev)->core, load, a, b);
+}
+
+static int primary_start(struct fzc_dev *dev)
+{
+	return fzc_p_start(&fzc_primary_of(dev)->core);
+}
+
+static bool primary_started(struct fzc_dev *dev)
+{
+	return fzc_p_started(&fzc_primary_of(dev)->core);
+}
+
+static void primary_suspend(struct fzc_dev *dev)
+{
+	fzc_p_freeze_void(&fzc_primary_of(dev)->core);
+	fzc_engine_kick(dev);
+}
+
+static bool primary_idle(struct fzc_dev *dev)
+{
+	return fzc_primary_send_idle(fzc_primary_of(dev));
+}
+
+static void primary_stop(struct fzc_dev *dev, const u8 data_hash[32])
+{
+	fzc_p_stop(&fzc_primary_of(dev)->core, data_hash);
+}
+
+static bool primary_stopped(struct fzc_dev *dev)
+{
+	return fzc_p_stopped(&fzc_primary_of(dev)->core);
+}
+
+static const char *primary_reason(struct fzc_dev *dev)
+{
+	return fzc_primary_of(dev)->core.reason;
+}
+
+static bool primary_writable(struct fzc_dev *dev)
+{
+	return true;
+}
+
+/* ---- freezes ---- */
+
+void fzc_primary_note_cut(struct fzc_primary *pr)
+{
+	lockdep_assert_held(&pr->dev.lock);
+	if (!pr->closing || pr->core.phase == FZC_PHASE_CLOSE)
+		return;
+	pr->closing = false;
+	pr->cut_at = ktime_get();
+	pr->stall_us = ktime_us_delta(pr->cut_at, pr->closed_at);
+	fzc_engine_kick(&pr->dev);
+	wake_up_all(&pr->dev.wait);
+}
+
+enum cut_state { CUT_CLOSING, CUT_MADE, CUT_RECORDED, CUT_VOID };
+
+static enum cut_state cut_state(struct fzc_dev *dev, u64 number)
+{
+	struct fzc_pcore *p = &fzc_primary_of(dev)->core;
+	enum cut_state state = CUT_VOID;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (p->freezing.number == number)
+		state = p->phase == FZC_PHASE_CLOSE ? CUT_CLOSING :
+			fzc_p_recorded(p) ? CUT_RECORDED : CUT_MADE;
+	else if (p->sb.image.number >= number)
+		state = CUT_RECORDED;
+	if (dev->gone || (dev->suspended && state == CUT_MADE))
+		state = CUT_VOID;
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return state;
+}
+
+static int void_error(struct fzc_dev *dev, struct fzc_cut *cut)
+{
+	unsigned long flags;
+	int r = -EIO;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (dev->gone)
+		r = -ENODEV;
+	else if (dev->suspended)
+		r = -EAGAIN;
+	strscpy(cut->why, r == -EIO ? fzc_primary_of(dev)->core.reason :
+		"the device was suspended before the cut was recorded", sizeof(cut->why));
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return r;
+}
+
+static int try_freeze(struct fzc_dev *dev, struct fzc_cut *cut)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	struct fzc_img img = { .time = ktime_get_real_seconds() };
+	unsigned long flags;
+	int r;
+
+	get_random_bytes(&img.id, sizeof(img.id));
+	strscpy(img.label, cut->label, sizeof(img.label));
+	spin_lock_irqsave(&dev->lock, flags);
+	if (cut->given_up) {
+		r = -ETIMEDOUT;
+	} else if (dev->gone || dev->suspended) {
+		r = dev->gone ? -ENODEV : -ESHUTDOWN;
+		strscpy(cut->why, "the device is suspended", sizeof(cut->why));
+	} else {
+		img.number = fzc_p_next_number(&pr->core);
+		pr->closed_at = ktime_get();
+		pr->closing = true;
+		r = fzc_p_freeze(&pr->core, &img, cut->force);
+		if (r) {
+			pr->closing = false;
+			strscpy(cut->why, pr->core.reason, sizeof(cut->why));
+		}
+		cut->img = img;
+		cut->begun = !r;
+		fzc_primary_note_cut(pr);
+		fzc_engine_kick(dev);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return r;
+}
+
+static long left_of(const struct fzc_cut *cut)
+{
+	return max_t(long, cut->deadline - jiffies, 0);
+}
+
+/* Cut and void exclude each other: the core says which it is. */
+bool fzc_primary_give_up(struct fzc_dev *dev, struct fzc_cut *cut)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	unsigned long flags;
+	bool none;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	cut->given_up = true;
+	none = !cut->begun;
+	if (cut->begun && pr->core.freezing.number == cut->img.number &&
+	    fzc_p_freeze_void(&pr->core)) {
+		pr->closing = false;
+		none = true;
+		fzc_engine_kick(dev);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+	wake_up_all(&dev->wait);
+	return none;
+}
+
+int fzc_primary_cut(struct fzc_dev *dev, struct fzc_cut *cut)
+{
+	u64 number;
+	long r;
+
+	while ((r = try_freeze(dev, cut)) == -EAGAIN) {
+		if (!left_of(cut))
+			return -ETIMEDOUT;
+		schedule_timeout_killable(HZ / 50 ?: 1);
+		if (fatal_signal_pending(current))
+			return -EINTR;
+	}
+	if (r)
+		return r == -ESHUTDOWN ? -EAGAIN : r;
+	number = cut->img.number;
+	r = wait_event_killable_timeout(dev->wait, cut_state(dev, number) != CUT_CLOSING,
+					left_of(cut));
+	if (r <= 0 && fzc_primary_give_up(dev, cut)) {
+		strscpy(cut->why, "writes in flight did not end before the deadline",
+			sizeof(cut->why));
+		return r ? -EINTR : -ETIMEDOUT;
+	}
+	cut->stall_us = fzc_primary_of(dev)->stall_us;
+	return cut_state(dev, number) == CUT_VOID ? void_error(dev, cut) : 0;
+}
+
+int fzc_primary_recorded(struct fzc_dev *dev, struct fzc_cut *cut)
+{
+	u64 number = cut->img.number;
+
+	if (wait_event_killable(dev->wait, cut_state(dev, number) >= CUT_RECORDED))
+		return -EINTR;
+	return cut_state(dev, number) == CUT_VOID ? void_error(dev, cut) : 0;
+}
+
+static int primary_abort(struct fzc_dev *dev, u64 *number, char *why)
+{
+	struct fzc_pcore *p = &fzc_primary_of(dev)->core;
+	unsigned long flags;
+	int r = -EAGAIN;
+
+	strscpy(why, "the device is suspended", FZC_REASON_LEN);
+	spin_lock_irqsave(&dev->lock, flags);
+	*number = p->freezing.number;
+	if (!dev->suspended && !dev->gone) {
+		r = fzc_p_abort(p, "by order");
+		strscpy(why, r ? p->reason : "", FZC_REASON_LEN);
+		fzc_primary_note_cut(fzc_primary_of(dev));
+		fzc_engine_kick(dev);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return r;
+}
+
+/* ---- what others want to know ---- */
+
+static u32 connection(const struct fzc_dev *dev, const struct fzc_pcore *p)
+{
+	if (p->link == FZC_LINK_UP)
+		return FZC_CONN_CONNECTED;
+	if (p->link != FZC_LINK_DOWN)
+		return FZC_CONN_HANDSHAKE;
+	if (dev->suspended)
+		return FZC_CONN_DOWN;
+	return dev->refused ? FZC_CONN_REFUSED : FZC_CONN_CONNECTING;
+}
+
+static u32 phase(const struct fzc_pcore *p)
+{
+	static const u8 of[] = {
+		[FZC_PHASE_IDLE] = FZC_PHASE_NONE,
+		[FZC_PHASE_CLOSE] = FZC_PHASE_CLOSING,
+		[FZC_PHASE_DELIVER] = FZC_PHASE_DELIVERING,
+		[FZC_PHASE_SENT] = FZC_PHASE_ALL_SENT,
+		[FZC_PHASE_DOUBT] = FZC_PHASE_IN_DOUBT,
+	};
+
+	return of[p->phase];
+}
+
+static void query_progress(struct fzc_primary *pr, struct fzc_query *q)
+{
+	struct fzc_pcore *p = &pr->core;
+
+	if (p->phase != FZC_PHASE_IDLE) {
+		q->freeze_total = p->frozen_total;
+		q->freeze_left = p->frozen.count;
+		if (pr->cut_at && p->phase != FZC_PHASE_CLOSE)
+			q->freeze_ms = ktime_ms_delta(ktime_get(), pr->cut_at);
+	} else {
+		pr->merge_total = p->slots.used ? max_t(u64, pr->merge_total, p->slots.used) : 0;
+		q->merge_total = pr->merge_total;
+		q->merge_left = p->slots.used;
+	}
+	if (!fzc_p_has_image(p)) {
+		q->copy_total = p->geo.blocks;
+		if (!(p->sb.flags & FZC_SB_COPIED))
+			q->copy_left = p->unsent.count + p->inflight.count;
+	}
+}
+
+static void query_error(const struct fzc_dev *dev, const struct fzc_pcore *p, struct fzc_query *q)
+{
+	q->meta_error = p->meta_failed;
+	q->diff_error = p->diff_failed;
+	if (p->meta_failed || p->diff_failed || q->connection == FZC_CONN_REFUSED)
+		strscpy(q->error, p->reason, sizeof(q->error));
+}
+
+static void primary_query(struct fzc_dev *dev, struct fzc_query *q)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	struct fzc_pcore *p = &pr->core;
+
+	q->mode = p->phase != FZC_PHASE_IDLE ? FZC_MODE_FREEZING :
+		  p->slots.used || p->aborting ? FZC_MODE_MERGING : FZC_MODE_NORMAL;
+	q->connection = connection(dev, p);
+	q->phase = phase(p);
+	memcpy(q->pair_uuid, &p->sb.pair, sizeof(q->pair_uuid));
+	fzc_dev_put_image(&q->image, &p->sb.image);
+	fzc_dev_put_image(&q->freezing, &p->freezing);
+	query_progress(pr, q);
+	q->changed = p->in.changed[0].count + p->in.changed[1].count;
+	q->unsent = p->unsent.count;
+	q->inflight = p->inflight.count;
+	q->frozen = p->frozen.count;
+	q->diverted = p->slots.used;
+	q->diff_slots = p->slots.nslots;
+	q->diff_used = p->slots.used;
+	q->tx_blocks = pr->tx_blocks;
+	q->in_sync = fzc_p_in_sync(p);
+	query_error(dev, p, q);
+}
+
+static int primary_reached(struct fzc_dev *dev, u32 what, u64 number)
+{
+	struct fzc_pcore *p = &fzc_primary_of(dev)->core;
+
+	switch (what) {
+	case FZC_WAIT_CONNECTED:
+		return p->link == FZC_LINK_UP;
+	case FZC_WAIT_IN_SYNC:
+		return fzc_p_in_sync(p);
+	case FZC_WAIT_IMAGE:
+		if (p->sb.image.number >= number)
+			return 1;
+		/* given out, but neither running nor committed: given up */
+		if (number <= p->sb.last_number && p->freezing.number != number)
+			return -ECANCELED;
+		return 0;
+	case FZC_WAIT_MERGED:
+		return p->phase == FZC_PHASE_IDLE && !p->slots.used && !p->aborting &&
+		       !p->peer_merging;
+	default:
+		return -EINVAL;
+	}
+}
+
+const struct fzc_role_ops fzc_primary_role = {
+	.name = "primary",
+	.role = FZC_PRIMARY,
+	.ndevs = 3,
+	.size = sizeof(struct fzc_primary),
+	.setup = primary_setup,
+	.release = primary_release,
+	.reset = primary_reset,
+	.load_next = primary_load_next,
+	.load_give = primary_load_give,
+	.start = primary_start,
+	.started = primary_started,
+	.suspend = primary_suspend,
+	.idle = primary_idle,
+	.stop = primary_stop,
+	.stopped = primary_stopped,
+	.reason = primary_reason,
+	.query = primary_query,
+	.reached = primary_reached,
+	.writable = primary_writable,
+	.abort = primary_abort,
+};

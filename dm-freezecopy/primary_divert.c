@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Host bios on the primary: to data, or diverted to slots of diff. */
+#include "primary.h"
+
+static enum fzc_go begin_flush(struct fzc_primary *pr, struct fzc_hio *h)
+{
+	if (fzc_p_sync_simple(&pr->core)) {
+		h->held = true;
+		return FZC_GO_DATA;
+	}
+	h->ticket = fzc_p_sync(&pr->core);
+	return FZC_GO_MIXED;
+}
+
+static enum fzc_go divert_begin(struct fzc_dev *dev, struct fzc_hio *h)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	enum fzc_go go;
+
+	if (h->flush)
+		return begin_flush(pr, h);
+	if (!h->write)
+		return fzc_p_read_begin(&pr->core, h->first, h->last);
+	go = fzc_p_write_begin(&pr->core, h->first, h->last);
+	h->held = go == FZC_GO_DATA;
+	return go;
+}
+
+static void divert_place(struct fzc_dev *dev, struct fzc_hio *h, u64 block, struct fzc_spot *spot)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	enum fzc_place place;
+
+	if (h->write)
+		place = fzc_p_write_place(&pr->core, block, &spot->slot);
+	else
+		place = fzc_p_read_place(&pr->core, block, &spot->slot);
+	spot->kind = place == FZC_AT_NEW ? FZC_SPOT_NEW : FZC_SPOT_AT;
+	spot->dev = place == FZC_AT_DATA ? FZC_DATA : FZC_DIFF;
+}
+
+static void divert_put(struct fzc_dev *dev, u8 which, u32 slot, u32 n)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+
+	while (n--)
+		fzc_p_slot_put(&pr->core, slot++);
+	fzc_engine_kick_soon(dev);
+}
+
+/* The host hears of it; a freeze that goes on would ship what may not be durable here. */
+static void flush_failed(struct fzc_primary *pr)
+{
+	fzc_p_abort(&pr->core, "flushing the data device failed");
+	fzc_p_event(&pr->core, FZC_EVENT_ERROR);
+	fzc_engine_kick(&pr->dev);
+}
+
+static enum fzc_hio_end divert_end(struct fzc_dev *dev, struct fzc_hio *h)
+{
+	struct fzc_primary *pr = fzc_primary_of(dev);
+	int err = h->status || h->diff_err ? -EIO : 0;
+
+	if (h->flush && err)
+		flush_failed(pr);
+	if (!h->write)
+		return FZC_HIO_DONE;
+	if (fzc_p_write_end(&pr->core, h->first, h->last, err, h->diff_err))
+		return FZC_HIO_AGAIN;
+	fzc_primary_note_cut(pr);
+	if (pr->core.wake || pr->core.gate_closed)
+		fzc_engine_kick(dev);
+	else
+		fzc_engine_kick_soon(dev);
+	if (h->diff_err && !h->status)
+		h->status = BLK_STS_IOERR;
+	if (err || !h->fua || !h->diff)
+		return FZC_HIO_DONE;
+	h->ticket = fzc_p_sync(&pr->core);
+	return FZC_HIO_WAIT;
+}
+
+const struct fzc_hio_ops fzc_primary_hio = {
+	.begin = divert_begin,
+	.place = divert_place,
+	.put = divert_put,
+	.end = divert_end,
+};

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Sending: pick a run, read it, put it on the wire.
+ *
+ * A struct fzc_send is taken by the work, then belongs to its reads, then to
+ * the work again, then to the link, which gives it back with tx_done.
+ */
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include "core/wire.h"
+#include "primary.h"
+
+void fzc_primary_send_kick(struct fzc_primary *pr)
+{
+	queue_work(pr->dev.wq, &pr->send_work);
+}
+
+static void free_pages_of(struct fzc_send *s)
+{
+	u32 i;
+
+	for (i = 0; i < FZC_COPY_PAGES && s->page[i]; i++) {
+		put_page(s->page[i]);
+		s->page[i] = NULL;
+	}
+}
+
+static void put_send(struct fzc_send *s)
+{
+	free_pages_of(s);
+	clear_bit_unlock(0, &s->busy);
+}
+
+/* The pages cannot be used again: the socket may still refer to them. */
+void fzc_primary_tx_done(void *ctx, void *cookie)
+{
+	struct fzc_send *s = cookie;
+	struct fzc_primary *pr = s->pr;
+
+	put_send(s);
+	fzc_primary_send_kick(pr);
+}
+
+static struct fzc_send *get_send(struct fzc_primary *pr)
+{
+	u32 i;
+
+	for (i = 0; i < FZC_SENDS; i++)
+		if (!test_and_set_bit_lock(0, &pr->send[i].busy))
+			return &pr->send[i];
+	return NULL;
+}
+
+bool fzc_primary_send_idle(struct fzc_primary *pr)
+{
+	u32 i;
+
+	for (i = 0; i < FZC_SENDS; i++)
+		if (test_bit(0, &pr->send[i].busy))
+			return false;
+	return true;
+}
+
+/* Gives up at once where there is no memory: the host must not wait for it. */
+static bool get_pages(struct fzc_send *s)
+{
+	u32 n = DIV_ROUND_UP(s->length, PAGE_SIZE), i;
+
+	for (i = 0; i < n; i++) {
+		s->page[i] = alloc_page(GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+		if (!s->page[i])
+			return false;
+	}
+	return true;
+}
+
+static void read_done(struct fzc_send *s)
+{
+	struct fzc_primary *pr = s->pr;
+
+	if (!atomic_dec_and_test(&s->left))
+		return;
+	llist_add(&s->read, &pr->sends_read);
+	fzc_primary_send_kick(pr);
+}
+
+static void read_ended(void *ctx, int err)
+{
+	struct fzc_send *s = ctx;
+
+	if (err)
+		s->err = err;
+	read_done(s);
+}
+
+static void find_sources(struct fzc_send *s)
+{
+	struct fzc_primary *pr = s->pr;
+	unsigned long flags;
+	u32 i;
+
+	spin_lock_irqsave(&pr->dev.lock, flags);
+	for (i = 0; i < s->x->n; i++)
+		if (fzc_p_source(&pr->core, s->x, s->x->first + i, &s->slot[i]) == FZC_AT_DATA)
+			s->slot[i] = FZC_NO_SLOT;
+	spin_unlock_irqrestore(&pr->dev.lock, flags);
+}
+
+static bool follows(u32 a, u32 b)
+{
+	return a == FZC_NO_SLOT ? b == FZC_NO_SLOT : b == a + 1;
+}
+
+static void read_run(struct fzc_send *s)
+{
+	struct fzc_dev *dev = &s->pr->dev;
+	u32 per = dev->geo.block_size / PAGE_SIZE, n = s->x->n, i, run;
+
+	find_sources(s);
+	s->err = 0;
+	atomic_set(&s->left, 1);
+	for (i = 0; i < n; i += run) {
+		u8 which = s->slot[i] == FZC_NO_SLOT ? FZC_DATA : FZC_DIFF;
+		u64 block = s->x->first + i;
+		u32 bytes;
+
+		for (run = 1; i + run < n; run++)
+			if (!follows(s->slot[i + run - 1], s->slot[i + run]))
+				break;
+		bytes = fzc_wire_data_length(&dev->geo, block, run, 0);
+		atomic_inc(&s->left);
+		fzc_io_pages(&dev->io, dev->bdev[which], REQ_OP_READ,
+			     fzc_dev_at(dev, which, block, s->slot[i]), &s->page[i * per], bytes,
+			     read_ended, s);
+	}
+	read_done(s);
+}
+
+static void unpick(struct fzc_send *s, bool read_error)
+{
+	struct fzc_dev *dev = &s->pr->dev;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	fzc_p_unpick(&s->pr->core, s->x, read_error);
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	put_send(s);
+}
+
+/* False: nothing to be sent now. */
+static bool pick(struct fzc_primary *pr)
+{
+	struct fzc_send *s = get_send(pr);
+	struct fzc_dev *dev = &pr->dev;
+	unsigned long flags;
+
+	if (!s)
+		return false;
+	spin_lock_irqsave(&dev->lock, flags);
+	s->x = dev->engine.running && !pr->send_retry ? fzc_p_pick(&pr->core) : NULL;
+	if (s->x)
+		fzc_engine_kick_soon(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (!s->x) {
+		put_send(s);
+		return false;
+	}
+	s->length = fzc_wire_data_length(&dev->geo, s->x->first, s->x->n, 0);
+	if (!get_pages(s)) {
+		pr->send_retry = true;
+		unpick(s, false);
+		return false;
+	}
+	read_run(s);
+	return true;
+}
+
+static bool is_zero(const struct fzc_send *s)
+{
+	u32 left = s->length, i;
+
+	for (i = 0; left; i++) {
+		u32 n = min_t(u32, left, PAGE_SIZE);
+
+		if (memchr_inv(page_address(s->page[i]), 0, n))
+			return false;
+		left -= n;
+	}
+	return true;
+}
+
+static void make_frame(struct fzc_send *s)
+{
+	struct fzc_frame *f = &s->tx.frame;
+	bool zero = is_zero(s);
+
+	memset(f, 0, sizeof(*f));
+	f->type = FZC_MSG_DATA;
+	f->flags = (zero ? FZC_WIRE_ZERO : 0) | (s->x->direct ? FZC_WIRE_DIRECT : 0);
+	f->length = zero ? 0 : s->length;
+	f->first = s->x->first;
+	f->n = s->x->n;
+	f->image = s->x->image;
+	s->tx.pages = zero ? NULL : s->page;
+	s->tx.cookie = s;
+}
+
+/* What fzc_p_sent() gives a number goes to the wire under the same hold of the lock. */
+static void send_one(struct fzc_send *s)
+{
+	struct fzc_primary *pr = s->pr;
+	struct fzc_dev *dev = &pr->dev;
+	unsigned long flags;
+	bool sent;
+	u32 i;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	for (i = 0; i < s->x->n; i++)
+		if (s->slot[i] != FZC_NO_SLOT)
+			fzc_p_slot_put(&pr->core, s->slot[i]);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (s->err) {
+		unpick(s, true);
+		return;
+	}
+	make_frame(s);
+	spin_lock_irqsave(&dev->lock, flags);
+	sent = fzc_p_sent(&pr->core, s->x);
+	if (sent) {
+		pr->tx_blocks += s->x->n;
+		s->tx.frame.frame = s->x->frame;
+		fzc_link_send_data(dev->link, &s->tx);
+	}
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (!sent)
+		put_send(s);
+}
+
+static void send_work(struct work_struct *work)
+{
+	struct fzc_primary *pr = container_of(work, struct fzc_primary, send_work);
+	struct llist_node *list = llist_reverse_order(llist_del_all(&pr->sends_read));
+	struct fzc_send *s, *next;
+
+	llist_for_each_entry_safe(s, next, list, read)
+		send_one(s);
+	while (pick(pr))
+		cond_resched();
+	wake_up_all(&pr->dev.wait);
+}
+
+int fzc_primary_send_init(struct fzc_primary *pr)
+{
+	u32 i;
+
+	INIT_WORK(&pr->send_work, send_work);
+	init_llist_head(&pr->sends_read);
+	pr->send = kvcalloc(FZC_SENDS, sizeof(*pr->send), GFP_KERNEL);
+	if (!pr->send)
+		return -ENOMEM;
+	for (i = 0; i < FZC_SENDS; i++)
+		pr->send[i].pr = pr;
+	return 0;
+}
+
+void fzc_primary_send_exit(struct fzc_primary *pr)
+{
+	kvfree(pr->send);
+}

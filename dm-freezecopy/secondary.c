@@ -1,0 +1,426 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/blkdev.h>
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include "secondary.h"
+
+#define RECOVER_TIMEOUT	(60 * HZ)
+
+/* ---- what the engine wants ---- */
+
+static bool secondary_next(struct fzc_dev *dev, struct fzc_act *act, struct fzc_page *page)
+{
+	return fzc_s_next(&fzc_secondary_of(dev)->core, act, page);
+}
+
+static void secondary_done(struct fzc_dev *dev, const struct fzc_act *act, int err)
+{
+	fzc_s_done(&fzc_secondary_of(dev)->core, act, err);
+}
+
+static void secondary_tick(struct fzc_dev *dev)
+{
+	fzc_s_tick(&fzc_secondary_of(dev)->core);
+}
+
+static void secondary_send(struct fzc_dev *dev, const struct fzc_msg *msg)
+{
+	if (msg->type == FZC_MSG_REFUSE)
+		dev->refused = true;
+	fzc_link_send_msg(dev->link, msg);
+}
+
+static void secondary_drop(struct fzc_dev *dev)
+{
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	char why[FZC_REASON_LEN];
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	strscpy(why, sec->core.reason, sizeof(why));
+	dev->refused |= sec->core.link != FZC_SLINK_UP;
+	sec->dropped = true;
+	spin_unlock_irqrestore(&dev->lock, flags);
+	fzc_link_drop(dev->link, why);
+	wake_up_all(&dev->wait);
+}
+
+static void secondary_after(struct fzc_dev *dev)
+{
+}
+
+static const struct fzc_engine_ops engine_ops = {
+	.next = secondary_next,
+	.done = secondary_done,
+	.tick = secondary_tick,
+	.send = secondary_send,
+	.drop = secondary_drop,
+	.after = secondary_after,
+};
+
+/* ---- the connection ---- */
+
+static bool is_idle(struct fzc_dev *dev)
+{
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	unsigned long flags;
+	bool idle;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	idle = fzc_s_idle(&sec->core);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return idle && fzc_secondary_recv_idle(sec);
+}
+
+/* R15 */
+static int secondary_prepare(void *ctx)
+{
+	struct fzc_dev *dev = ctx;
+
+	wait_event_idle(dev->wait, is_idle(dev) || READ_ONCE(dev->link_ending));
+	return READ_ONCE(dev->link_ending) ? -ESHUTDOWN : 0;
+}
+
+static void secondary_connected(void *ctx)
+{
+	struct fzc_dev *dev = ctx;
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	sec->dropped = false;
+	fzc_s_connected(&sec->core);
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+static void secondary_disconnected(void *ctx, const char *why)
+{
+	struct fzc_dev *dev = ctx;
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	fzc_s_disconnected(&sec->core);
+	fzc_secondary_recv_cut_off(sec);
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
+static int secondary_rx_msg(void *ctx, const struct fzc_msg *msg)
+{
+	struct fzc_dev *dev = ctx;
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+	char why[FZC_REASON_LEN];
+	unsigned long flags;
+	int r;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	r = fzc_s_rx(s, msg);
+	if (r) {
+		strscpy(why, s->reason, sizeof(why));
+		dev->refused |= s->link != FZC_SLINK_UP;
+	} else if (msg->type == FZC_MSG_SESSION) {
+		dev->refused = false;
+	}
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (r)
+		fzc_link_drop(dev->link, why);
+	return r;
+}
+
+static bool may_rx(struct fzc_secondary *sec, int *r)
+{
+	struct fzc_dev *dev = &sec->dev;
+	unsigned long flags;
+	bool can;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	can = fzc_s_can_rx(&sec->core);
+	*r = sec->dropped || READ_ONCE(dev->link_ending) ? -ESHUTDOWN : 0;
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return can || *r;
+}
+
+static int secondary_rx_wait(void *ctx)
+{
+	struct fzc_dev *dev = ctx;
+	int r = 0;
+
+	wait_event_idle(dev->wait, may_rx(fzc_secondary_of(dev), &r));
+	return r;
+}
+
+static const struct fzc_link_ops link_ops = {
+	.prepare = secondary_prepare,
+	.connected = secondary_connected,
+	.disconnected = secondary_disconnected,
+	.rx_msg = secondary_rx_msg,
+	.rx_data = fzc_secondary_rx_data,
+	.rx_payload = fzc_secondary_rx_payload,
+	.rx_wait = secondary_rx_wait,
+};
+
+/* ---- life ---- */
+
+static int secondary_setup(struct fzc_dev *dev)
+{
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	int r;
+
+	sec->mem = kvzalloc(fzc_s_bytes(&dev->geo), GFP_KERNEL);
+	if (!sec->mem)
+		return -ENOMEM;
+	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_secondary_hio, false) ?:
+	    fzc_secondary_recv_init(sec);
+	if (r)
+		return r;
+	dev->link = fzc_link_create(&link_ops, dev, false, &dev->addr, &dev->geo, dev->name);
+	return dev->link ? 0 : -ENOMEM;
+}
+
+static void secondary_release(struct fzc_dev *dev)
+{
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+
+	fzc_secondary_recv_exit(sec);
+	kvfree(sec->mem);
+}
+
+static void secondary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
+{
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+
+	memset(&sec->core, 0, sizeof(sec->core));
+	memset(sec->mem, 0, fzc_s_bytes(&dev->geo));
+	fzc_s_init(&sec->core, sec->mem, &dev->geo, opts);
+}
+
+static bool secondary_load_next(struct fzc_dev *dev, struct fzc_load *load)
+{
+	return fzc_s_load_next(&fzc_secondary_of(dev)->core, load);
+}
+
+static int secondary_load_give(struct fzc_dev *dev, const struct fzc_load *load,
+			       const struct fzc_page *a, const struct fzc_page *b)
+{
+	return fzc_s_load_give(&fzc_secondary_of(dev)->core, load, a, b);
+}
+
+static int secondary_start(struct fzc_dev *dev)
+{
+	return fzc_s_start(&fzc_secondary_of(dev)->core);
+}
+
+static bool secondary_started(struct fzc_dev *dev)
+{
+	return fzc_s_started(&fzc_secondary_of(dev)->core);
+}
+
+static void secondary_suspend(struct fzc_dev *dev)
+{
+}
+
+static bool secondary_idle(struct fzc_dev *dev)
+{
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+
+	return fzc_s_idle(&sec->core) && fzc_secondary_recv_idle(sec);
+}
+
+static void secondary_stop(struct fzc_dev *dev, const u8 data_hash[32])
+{
+	fzc_s_stop(&fzc_secondary_of(dev)->core, data_hash);
+}
+
+static bool secondary_stopped(struct fzc_dev *dev)
+{
+	return fzc_s_stopped(&fzc_secondary_of(dev)->core);
+}
+
+static const char *secondary_reason(struct fzc_dev *dev)
+{
+	return fzc_secondary_of(dev)->core.reason;
+}
+
+static bool secondary_writable(struct fzc_dev *dev)
+{
+	return fzc_s_writable(&fzc_secondary_of(dev)->core);
+}
+
+static int secondary_abort(struct fzc_dev *dev, u64 *number, char *why)
+{
+	strscpy(why, "this is a secondary: only a primary aborts a freeze", FZC_REASON_LEN);
+	return -EOPNOTSUPP;
+}
+
+/* ---- recovery ---- */
+
+static bool recovered(struct fzc_dev *dev)
+{
+	unsigned long flags;
+	bool yes;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	yes = fzc_s_recovered(&fzc_secondary_of(dev)->core);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return yes;
+}
+
+static int may_recover(struct fzc_dev *dev, bool force, char *why)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+	int r = 0;
+
+	if (!dev->running || dev->suspended) {
+		strscpy(why, "the device is suspended", FZC_REASON_LEN);
+		return dev->md ? -EAGAIN : -ENODEV;
+	}
+	if (force)
+		return 0;
+	spin_lock_irq(&dev->lock);
+	if (s->link == FZC_SLINK_UP && !(s->sb.flags & FZC_SB_RECOVERED)) {
+		strscpy(why, "the primary is connected (force recovers all the same)",
+			FZC_REASON_LEN);
+		r = -EISCONN;
+	}
+	spin_unlock_irq(&dev->lock);
+	if (!r && atomic_read(&dm_disk(dev->md)->part0->bd_openers)) {
+		strscpy(why, "the device is open (force recovers all the same)", FZC_REASON_LEN);
+		r = -EBUSY;
+	}
+	return r;
+}
+
+/* The session is down: R15, as for a new connection. */
+static int do_recover(struct fzc_dev *dev, u64 *number, char *why)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+	int r;
+
+	if (!wait_event_timeout(dev->wait, is_idle(dev), RECOVER_TIMEOUT)) {
+		strscpy(why, "what the primary sent cannot be put away", FZC_REASON_LEN);
+		return -EIO;
+	}
+	spin_lock_irq(&dev->lock);
+	r = fzc_s_recover(s);
+	strscpy(why, r ? s->reason : "", FZC_REASON_LEN);
+	*number = s->sb.image.number;
+	fzc_engine_kick(dev);
+	spin_unlock_irq(&dev->lock);
+	if (r)
+		return r;
+	if (!wait_event_timeout(dev->wait, recovered(dev), RECOVER_TIMEOUT)) {
+		strscpy(why, "meta cannot be written", FZC_REASON_LEN);
+		return -EIO;
+	}
+	return 0;
+}
+
+int fzc_secondary_recover(struct fzc_dev *dev, bool force, u64 *number, char *why)
+{
+	int r;
+
+	mutex_lock(&dev->state);
+	r = may_recover(dev, force, why);
+	if (!r) {
+		fzc_dev_link_stop(dev);
+		r = do_recover(dev, number, why);
+		/* listen again: a recovered secondary says so to its old primary */
+		fzc_dev_link_start(dev);
+	}
+	mutex_unlock(&dev->state);
+	return r;
+}
+
+/* ---- what others want to know ---- */
+
+static u32 mode(const struct fzc_score *s)
+{
+	if (fzc_s_merging(s))
+		return FZC_MODE_MERGING;
+	if (s->sb.flags & FZC_SB_RECOVERED)
+		return FZC_MODE_RECOVERED;
+	return s->sb.freeze.number ? FZC_MODE_RECEIVING : FZC_MODE_STAGING;
+}
+
+static u32 connection(const struct fzc_dev *dev, const struct fzc_score *s)
+{
+	if (s->link == FZC_SLINK_UP)
+		return FZC_CONN_CONNECTED;
+	if (s->link != FZC_SLINK_DOWN)
+		return FZC_CONN_HANDSHAKE;
+	if (dev->suspended)
+		return FZC_CONN_DOWN;
+	return dev->refused ? FZC_CONN_REFUSED : FZC_CONN_CONNECTING;
+}
+
+static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+
+	q->mode = mode(s);
+	q->connection = connection(dev, s);
+	q->phase = s->sb.freeze.number ? FZC_PHASE_DELIVERING : FZC_PHASE_NONE;
+	memcpy(q->pair_uuid, &s->sb.pair, sizeof(q->pair_uuid));
+	fzc_dev_put_image(&q->image, &s->sb.image);
+	fzc_dev_put_image(&q->freezing, &s->sb.freeze);
+	if (fzc_s_merging(s)) {
+		q->merge_total = s->merge_total;
+		q->merge_left = s->merge_left;
+	}
+	if (s->sb.flags & FZC_SB_RECOVERED)
+		q->changed = s->in.changed[0].count + s->in.changed[1].count;
+	q->staged = s->staged[0].count + s->staged[1].count;
+	q->damaged = s->ndamaged;
+	q->diff_slots = (u64)s->stage[0].nslots + s->stage[1].nslots;
+	q->diff_used = (u64)s->stage[0].used + s->stage[1].used;
+	q->meta_error = s->meta_failed;
+	q->data_error = s->data_failed;
+	q->diff_error = s->stage_failed;
+	if (s->meta_failed || s->data_failed || s->stage_failed ||
+	    q->connection == FZC_CONN_REFUSED)
+		strscpy(q->error, s->reason, sizeof(q->error));
+}
+
+static int secondary_reached(struct fzc_dev *dev, u32 what, u64 number)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+
+	switch (what) {
+	case FZC_WAIT_CONNECTED:
+		return s->link == FZC_SLINK_UP;
+	case FZC_WAIT_IN_SYNC:
+		return -EOPNOTSUPP;
+	case FZC_WAIT_IMAGE:
+		return s->sb.image.number >= number;
+	case FZC_WAIT_MERGED:
+		return !fzc_s_merging(s);
+	default:
+		return -EINVAL;
+	}
+}
+
+const struct fzc_role_ops fzc_secondary_role = {
+	.name = "secondary",
+	.role = FZC_SECONDARY,
+	.ndevs = 4,
+	.size = sizeof(struct fzc_secondary),
+	.setup = secondary_setup,
+	.release = secondary_release,
+	.reset = secondary_reset,
+	.load_next = secondary_load_next,
+	.load_give = secondary_load_give,
+	.start = secondary_start,
+	.started = secondary_started,
+	.suspend = secondary_suspend,
+	.idle = secondary_idle,
+	.stop = secondary_stop,
+	.stopped = secondary_stopped,
+	.reason = secondary_reason,
+	.query = secondary_query,
+	.reached = secondary_reached,
+	.writable = secondary_writable,
+	.abort = secondary_abort,
+};

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The secondary: stages what comes, shows the committed image.
+ *
+ * secondary.c		the role as a whole, recovery, the connection
+ * secondary_ablog.c	host bios; frames into the stages A and B
+ */
+#ifndef FZC_SECONDARY_H
+#define FZC_SECONDARY_H
+
+#include "core/score.h"
+#include "dev.h"
+
+#define FZC_RECVS	8	/* frames from their head until they are written: 8 MiB at most */
+
+/* A DATA frame on its way from the wire to the disk. */
+struct fzc_recv {
+	struct fzc_secondary *sec;
+	struct fzc_rx *rx;
+	struct page *page[FZC_COPY_PAGES];
+	u32 slot[FZC_MAX_RUN];
+	u32 crc[FZC_MAX_RUN];
+	u32 length;		/* of what is written, zero or not */
+	atomic_t left;
+	int err;
+	bool cut_off;		/* its connection ended in the middle of the payload */
+	unsigned long busy;	/* bit 0 */
+};
+
+struct fzc_secondary {
+	struct fzc_dev dev;		/* first */
+	struct fzc_score core;		/* dev.lock */
+	void *mem;
+	bool dropped;			/* dev.lock: this connection is to end */
+	struct fzc_recv *recv;
+};
+
+static inline struct fzc_secondary *fzc_secondary_of(struct fzc_dev *dev)
+{
+	return container_of(dev, struct fzc_secondary, dev);
+}
+
+extern const struct fzc_role_ops fzc_secondary_role;
+
+/*
+ * Figure 9.  Returns when the volume is readable as its last image for good.
+ * Holds the device's state for as long; sleeps.
+ */
+int fzc_secondary_recover(struct fzc_dev *dev, bool force, u64 *number, char *why);
+
+/* Between the files of the secondary. */
+extern const struct fzc_hio_ops fzc_secondary_hio;
+int fzc_secondary_recv_init(struct fzc_secondary *sec);
+void fzc_secondary_recv_exit(struct fzc_secondary *sec);
+/* Frames whose connection is gone: report them as not written.  Under the lock. */
+void fzc_secondary_recv_cut_off(struct fzc_secondary *sec);
+bool fzc_secondary_recv_idle(struct fzc_secondary *sec);
+/* Link ops. */
+int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pages,
+			  void **cookie);
+int fzc_secondary_rx_payload(void *ctx, void *cookie, int err);
+
+#endif /* FZC_SECONDARY_H */

@@ -1,0 +1,286 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <linux/mm.h>
+#include <linux/slab.h>
+#include "core/wire.h"
+#include "secondary.h"
+
+/* ---- host bios ---- */
+
+static enum fzc_go ablog_begin(struct fzc_dev *dev, struct fzc_hio *h)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+	enum fzc_go go;
+
+	if (h->flush)	/* what the host wrote is on data: nothing before the recovery */
+		return FZC_GO_DATA;
+	if (h->write)
+		go = fzc_s_write_begin(s, h->first, h->last);
+	else
+		go = fzc_s_read_begin(s, h->first, h->last, &h->token);
+	h->held = go == FZC_GO_DATA;
+	return go;
+}
+
+static void ablog_place(struct fzc_dev *dev, struct fzc_hio *h, u64 block, struct fzc_spot *spot)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+
+	spot->kind = FZC_SPOT_AT;
+	spot->dev = FZC_DATA;
+	spot->slot = FZC_NO_SLOT;
+	switch (fzc_s_read_place(s, block, &spot->dev, &spot->slot)) {
+	case FZC_S_ZERO:
+		spot->kind = FZC_SPOT_ZERO;
+		break;
+	case FZC_S_BAD:
+		spot->kind = FZC_SPOT_BAD;
+		break;
+	default:
+		break;
+	}
+}
+
+static void ablog_put(struct fzc_dev *dev, u8 which, u32 slot, u32 n)
+{
+	while (n--)
+		fzc_s_slot_put(&fzc_secondary_of(dev)->core, which);
+	fzc_engine_kick_soon(dev);
+}
+
+static enum fzc_hio_end ablog_end(struct fzc_dev *dev, struct fzc_hio *h)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+
+	if (h->write)
+		fzc_s_write_end(s, h->first, h->last);
+	else
+		fzc_s_read_end(s, h->token);
+	fzc_engine_kick_soon(dev);
+	return FZC_HIO_DONE;
+}
+
+const struct fzc_hio_ops fzc_secondary_hio = {
+	.begin = ablog_begin,
+	.place = ablog_place,
+	.put = ablog_put,
+	.end = ablog_end,
+};
+
+/* ---- frames ---- */
+
+static void put_recv(struct fzc_recv *r)
+{
+	u32 i;
+
+	for (i = 0; i < FZC_COPY_PAGES && r->page[i]; i++) {
+		__free_page(r->page[i]);
+		r->page[i] = NULL;
+	}
+	r->rx = NULL;
+	r->cut_off = false;
+	clear_bit_unlock(0, &r->busy);
+	wake_up_all(&r->sec->dev.wait);
+}
+
+static struct fzc_recv *try_get_recv(struct fzc_secondary *sec)
+{
+	u32 i;
+
+	for (i = 0; i < FZC_RECVS; i++)
+		if (!test_and_set_bit_lock(0, &sec->recv[i].busy))
+			return &sec->recv[i];
+	return NULL;
+}
+
+bool fzc_secondary_recv_idle(struct fzc_secondary *sec)
+{
+	u32 i;
+
+	for (i = 0; i < FZC_RECVS; i++)
+		if (test_bit(0, &sec->recv[i].busy))
+			return false;
+	return true;
+}
+
+static bool get_pages(struct fzc_recv *r, u32 length)
+{
+	u32 i;
+
+	for (i = 0; i < DIV_ROUND_UP(length, PAGE_SIZE); i++) {
+		r->page[i] = alloc_page(GFP_NOIO);
+		if (!r->page[i])
+			return false;
+	}
+	return true;
+}
+
+int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pages,
+			  void **cookie)
+{
+	struct fzc_dev *dev = ctx;
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	char why[FZC_REASON_LEN];
+	struct fzc_recv *r;
+	unsigned long flags;
+
+	/* those that are busy end by their disk alone */
+	wait_event_idle(dev->wait, (r = try_get_recv(sec)));
+	if (!get_pages(r, f->length)) {
+		put_recv(r);
+		fzc_link_drop(dev->link, "no memory for a frame");
+		return -ENOMEM;
+	}
+	r->length = fzc_wire_data_length(&dev->geo, f->first, f->n, 0);
+	spin_lock_irqsave(&dev->lock, flags);
+	r->rx = fzc_s_data(&sec->core, f->image, f->first, f->n, f->flags & FZC_WIRE_DIRECT,
+			   f->flags & FZC_WIRE_ZERO);
+	if (!r->rx)
+		strscpy(why, sec->core.reason, sizeof(why));
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (!r->rx) {
+		put_recv(r);
+		fzc_link_drop(dev->link, why);
+		return -EPROTO;
+	}
+	memcpy(pages, r->page, DIV_ROUND_UP(f->length, PAGE_SIZE) * sizeof(*pages));
+	*cookie = r;
+	return 0;
+}
+
+static void report(struct fzc_recv *r)
+{
+	struct fzc_dev *dev = &r->sec->dev;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	fzc_s_data_done(&r->sec->core, r->rx, r->rx->zero ? NULL : r->crc, r->err);
+	fzc_engine_kick(dev);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	put_recv(r);
+}
+
+static void run_ended(void *ctx, int err)
+{
+	struct fzc_recv *r = ctx;
+
+	if (err)
+		r->err = err;
+	if (atomic_dec_and_test(&r->left))
+		report(r);
+}
+
+static void checksum(struct fzc_recv *r)
+{
+	struct fzc_dev *dev = &r->sec->dev;
+	u32 per = dev->geo.block_size / PAGE_SIZE, i, k, left;
+
+	for (i = 0; i < r->rx->n; i++) {
+		u32 crc = ~0U;
+
+		left = fzc_dev_block_bytes(dev, r->rx->first + i);
+		for (k = i * per; left; k++) {
+			u32 n = min_t(u32, left, PAGE_SIZE);
+
+			crc = fzc_crc32c(crc, page_address(r->page[k]), n);
+			left -= n;
+		}
+		r->crc[i] = ~crc;
+	}
+}
+
+static u8 find_places(struct fzc_recv *r)
+{
+	struct fzc_dev *dev = &r->sec->dev;
+	unsigned long flags;
+	u8 which = FZC_DATA;
+	u32 i;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	for (i = 0; i < r->rx->n; i++)
+		which = fzc_s_data_place(&r->sec->core, r->rx, r->rx->first + i, &r->slot[i]);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return which;
+}
+
+static void write_run(struct fzc_recv *r, u8 which, u32 i, u32 run)
+{
+	struct fzc_dev *dev = &r->sec->dev;
+	u64 block = r->rx->first + i;
+	u64 at = fzc_dev_at(dev, which, block, r->slot[i]);
+	u32 bytes = fzc_wire_data_length(&dev->geo, block, run, 0);
+
+	atomic_inc(&r->left);
+	if (r->rx->zero)
+		fzc_io_zero(&dev->io, dev->bdev[which], at, bytes, run_ended, r);
+	else
+		fzc_io_pages(&dev->io, dev->bdev[which], REQ_OP_WRITE,
+			     at, &r->page[i * (dev->geo.block_size / PAGE_SIZE)], bytes, run_ended,
+			     r);
+}
+
+static void write_all(struct fzc_recv *r)
+{
+	u8 which = find_places(r);
+	u32 n = r->rx->n, i, run;
+
+	for (i = 0; i < n; i += run) {
+		for (run = 1; i + run < n; run++)
+			if (which != FZC_DATA && r->slot[i + run] != r->slot[i + run - 1] + 1)
+				break;
+		write_run(r, which, i, run);
+	}
+}
+
+int fzc_secondary_rx_payload(void *ctx, void *cookie, int err)
+{
+	struct fzc_recv *r = cookie;
+	struct fzc_rx *rx = r->rx;
+
+	if (err) {	/* to be reported when the core knows that the connection is gone */
+		r->cut_off = true;
+		return 0;
+	}
+	r->err = 0;
+	atomic_set(&r->left, 1);
+	if (!rx->full) {
+		if (!rx->zero)
+			checksum(r);
+		/* zeroes in a stage are only noted */
+		if (!rx->zero || rx->direct)
+			write_all(r);
+	}
+	run_ended(r, 0);
+	return 0;
+}
+
+void fzc_secondary_recv_cut_off(struct fzc_secondary *sec)
+{
+	u32 i;
+
+	lockdep_assert_held(&sec->dev.lock);
+	for (i = 0; i < FZC_RECVS; i++) {
+		struct fzc_recv *r = &sec->recv[i];
+
+		if (!r->cut_off)
+			continue;
+		fzc_s_data_done(&sec->core, r->rx, NULL, -ECONNRESET);
+		put_recv(r);
+	}
+}
+
+int fzc_secondary_recv_init(struct fzc_secondary *sec)
+{
+	u32 i;
+
+	sec->recv = kvcalloc(FZC_RECVS, sizeof(*sec->recv), GFP_KERNEL);
+	if (!sec->recv)
+		return -ENOMEM;
+	for (i = 0; i < FZC_RECVS; i++)
+		sec->recv[i].sec = sec;
+	return 0;
+}
+
+void fzc_secondary_recv_exit(struct fzc_secondary *sec)
+{
+	kvfree(sec->recv);
+}
