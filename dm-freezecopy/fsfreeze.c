@@ -47,7 +47,8 @@ static int look(struct job *job, struct block_device *bdev)
 		job->state = FZC_FS_ALREADY_FROZEN;
 		return 0;
 	}
-	strscpy(job->cut.why, "the file system cannot be frozen afresh: the kernel counts a freeze that is none; freeze it with fsfreeze",
+	strscpy(job->cut.why,
+		"the file system cannot be frozen afresh, freeze it with fsfreeze: the kernel counts a freeze that is none",
 		sizeof(job->cut.why));
 	return -EDEADLK;
 }
@@ -130,7 +131,8 @@ int fzc_fsfreeze_cut(struct fzc_dev *dev, struct fzc_cut *cut, u32 *state)
 		*cut = job->cut;
 		*state = job->state;
 	} else {
-		strscpy(cut->why, "the file system could not be frozen and the cut made before the deadline",
+		strscpy(cut->why,
+			"the file system was not frozen, or the cut not made, before the deadline",
 			sizeof(cut->why));
 	}
 	put_job(job);

@@ -2,13 +2,14 @@
 #include <linux/blkdev.h>
 #include <linux/highmem.h>
 #include <linux/mm.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include "dev.h"
 #include "hio.h"
 
 #define PARTS		64	/* bios of the reserve */
 #define SPOTS		64	/* blocks asked for under one hold of the lock */
-#define FILL_BYTES	(1U << 20)	/* memory for blocks being completed, but at least 2 blocks */
+#define FILL_BYTES	SZ_1M	/* memory for blocks being completed, but at least 2 blocks */
 #define MAX_FILLS	64U
 
 /* A part of a host bio: a run of blocks with the same place. */

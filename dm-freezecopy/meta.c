@@ -3,9 +3,10 @@
 #include <linux/blkdev.h>
 #include <linux/mm.h>
 #include <linux/random.h>
+#include <linux/sizes.h>
 #include "meta.h"
 
-#define HASHED	(1U << 20)
+#define HASHED	SZ_1M
 
 /*
  * A dm device by its uuid, a partition by its PARTUUID, a disk by its WWN; empty

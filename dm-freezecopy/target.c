@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/blkdev.h>
 #include <linux/module.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include "primary.h"
 #include "query.h"
@@ -12,7 +13,7 @@
  * One bio's worst case walks its blocks under the lock and needs all of its
  * regions open at once; writes are bounded by their pages, these by this.
  */
-#define MAX_ZERO_BYTES	(1U << 20)
+#define MAX_ZERO_BYTES	SZ_1M
 #define MESSAGE_DEADLINE	(30 * HZ)
 
 static const struct fzc_role_ops *role_of(u8 role)
@@ -294,7 +295,7 @@ static void raise_sizes(struct queue_limits *limits, struct block_device *bdev)
 static void target_io_hints(struct dm_target *ti, struct queue_limits *limits)
 {
 	struct fzc_dev *dev = ti->private;
-	u32 zero = MAX_ZERO_BYTES >> SECTOR_SHIFT;
+	unsigned int zero = MAX_ZERO_BYTES >> SECTOR_SHIFT;
 
 	raise_sizes(limits, dev->bdev[FZC_DIFF]);
 	limits->discard_granularity = dev->geo.block_size;
