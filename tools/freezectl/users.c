@@ -325,7 +325,8 @@ static int explained(const struct users *u, dev_t dev)
 		for (size_t j = 0; j < i; j++)
 			again |= u->v[i].kind == USER_MOUNT && u->v[j].kind == USER_MOUNT &&
 				 u->v[i].dev == u->v[j].dev && u->v[i].fs_dev == u->v[j].fs_dev;
-		count += u->v[i].dev == dev && !again;
+		if (u->v[i].dev == dev && !again)
+			count += u->v[i].kind == USER_SWAP ? 2 : 1;	/* swapon opens twice */
 	}
 	return count;
 }
