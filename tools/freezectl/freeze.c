@@ -237,6 +237,8 @@ static int make_cut(const struct request *r, uint64_t *number)
 		rc = void_image(r, f.number);
 	else if (!rc)
 		fs_report(set);
+	if (!rc && f.head.message[0])
+		note("%s: %s", r->d.name, f.head.message);
 	if (!rc)
 		note("%s: image %llu is cut; writes stood still for %u.%03u ms", r->d.name,
 		     (unsigned long long)f.number, f.stall_us / 1000, f.stall_us % 1000);

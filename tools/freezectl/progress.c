@@ -14,9 +14,9 @@
 #define LONGEST_MS	3600000	/* of one request */
 
 static const struct ctl_hint hints[] = {
-	{ ECANCELED, FC_FAILED, "the image was given up; 'freezectl freeze' makes another" },
+	{ ECANCELED, FC_FAILED, "'freezectl freeze' makes another" },
 	{ EOPNOTSUPP, FC_REFUSED, "ask the other side" },
-	{ ENODEV, FC_FAILED, "the volume was stopped meanwhile" },
+	{ ENODEV, FC_FAILED, "'freezectl start' starts it again" },
 	{ 0 }
 };
 
