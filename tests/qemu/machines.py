@@ -7,6 +7,7 @@ which may be read from here while the guest is down or has flushed.  Everything 
 an exception of this module carries the tail of the machine's console.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -27,6 +28,7 @@ VM = BUILD / "vm"
 
 MIB = 1 << 20
 READY_TIMEOUT = 120
+VOLUMES = 3	# that can be under load at a time, by the number of log ports
 # What must never stand in a console.
 TROUBLE = re.compile(
     r"Kernel panic|Oops|BUG:|WARNING:|general protection|INFO: task .* blocked for|"
@@ -219,14 +221,14 @@ class Machine:
         self.dir.mkdir(parents=True, exist_ok=True)
         self.sizes = {}
         self.console = self.dir / f"{name}-console.log"
-        self.log = self.dir / f"{name}-load.log"
+        self.logs = {v: self.dir / f"{name}-load{v}.log" for v in range(1, VOLUMES + 1)}
         self.process = self.agent = self.qmp = None
         self.systemd = False
         self.boot_seconds = None
         self.console_checked = 0
         self.allowed = []
         self.console.write_bytes(b"")
-        self.log.write_bytes(b"")
+        self.forget_logs()
         self.blank(disks)
 
     # -- disks
@@ -295,9 +297,14 @@ class Machine:
         if self.running:
             self.process.send_signal(signal.SIGKILL)
         self._gone()
-        with open(self.log, "ab") as f:
-            f.truncate(f.tell() // 64 * 64)
-            f.write(log_record(6))
+        for path in self.logs.values():
+            with open(path, "ab") as f:
+                f.truncate(f.tell() // 64 * 64)
+                f.write(log_record(6))
+
+    def forget_logs(self):
+        for path in self.logs.values():
+            path.write_bytes(b"")
 
     def stop(self, timeout=60):
         """A clean shutdown."""
@@ -345,8 +352,8 @@ class Machine:
 
     def throttle(self, serial, bps=0, iops=0):
         """Slow a disk down; 0 is no limit."""
-        self.qmp("block_set_io_throttle", id=f"/machine/peripheral/disk-{serial}/virtio-backend", bps=bps, bps_rd=0, bps_wr=0, iops=iops,
-                 iops_rd=0, iops_wr=0)
+        self.qmp("block_set_io_throttle", id=f"/machine/peripheral/disk-{serial}/virtio-backend",
+                 bps=bps, bps_rd=0, bps_wr=0, iops=iops, iops_rd=0, iops_wr=0)
 
     def link(self, up):
         self.qmp("set_link", name="net", up=up)
@@ -393,10 +400,11 @@ class Machine:
                "-device", "virtio-serial-pci",
                "-chardev", f"socket,id=agent,path={self.net.socket(self.name, 'agent')},server=on,wait=off",
                "-device", "virtserialport,chardev=agent,name=fz.agent",
-               "-chardev", f"file,id=log,path={self.log},append=on",
-               "-device", "virtserialport,chardev=log,name=fz.log",
                "-device", "virtio-rng-pci",
                *self.net.arguments(self.name)]
+        for number, path in self.logs.items():
+            cmd += ["-chardev", f"file,id=log{number},path={path},append=on",
+                    "-device", f"virtserialport,chardev=log{number},name=fz.log{number}"]
         for serial, path, ro in [("root", GUEST / "root.img", "on"),
                                  *((s, self.disk(s), "off") for s in self.sizes)]:
             cmd += ["-blockdev", f"driver=raw,node-name={serial},read-only={ro},discard=unmap,"
@@ -406,9 +414,21 @@ class Machine:
 
 
 class Net:
-    """One wire between machines of these names; a cut is at both ends."""
+    """One wire between machines of these names; a cut is at both ends.  One at a time: the disks
+    and consoles in BUILD/vm are its own."""
 
-    def __init__(self, names=("primary", "secondary")):
+    def __init__(self, names=("primary", "secondary"), patience=1800):
+        VM.mkdir(parents=True, exist_ok=True)
+        self.lock = open(VM / "lock", "w")
+        end = time.monotonic() + patience
+        while True:
+            try:
+                fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > end:
+                    raise MachineError(f"other machines have been using {VM} for {patience} s") from None
+                time.sleep(1)
         self.names, self.machines = names, {}
         self.dir = Path(tempfile.mkdtemp(prefix="freezecopy-"))	# short: socket paths end at 108 bytes
 
@@ -445,6 +465,7 @@ class Net:
                 m.process.kill()
                 m._gone()
         shutil.rmtree(self.dir, ignore_errors=True)
+        self.lock.close()
 
 
 # -- the accelerator: KVM only where it really boots the guest's kernel

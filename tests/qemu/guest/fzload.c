@@ -35,7 +35,7 @@
 
 #include "stamp.h"
 
-#define DEFAULT_LOG	"/dev/virtio-ports/fz.log"
+#define DEFAULT_LOG	"/dev/virtio-ports/fz.log%ld"	/* the volume */
 #define MAX_DEPTH	8
 #define RING		16	/* writes remembered per sector, at least 2 * MAX_DEPTH */
 #define MAX_OPS		(16U << 20)
@@ -586,8 +586,8 @@ static void open_device(const char *path)
 	if (opt.min < SECTOR || opt.min % SECTOR || opt.max < opt.min || opt.max % SECTOR ||
 	    opt.depth < 1 || opt.depth > MAX_DEPTH || opt.from < 0 || opt.from >= opt.to ||
 	    opt.writer < 1)
-		die("a value is out of range (sizes: multiples of 512; depth: 1 to %d; writer: from 1)",
-		    MAX_DEPTH);
+		die("a value is out of range (sizes: multiples of 512; depth: 1 to %d; "
+		    "writer: from 1)", MAX_DEPTH);
 	ops = map(sizeof(*ops) * MAX_OPS);
 	ring = map(sizeof(*ring) * sectors);
 	forgotten = map(sizeof(*forgotten) * sectors);
@@ -651,8 +651,7 @@ static void usage(void)
 
 int main(int argc, char **argv)
 {
-	const char *log = DEFAULT_LOG;
-	char *words[64] = { 0 };
+	char *words[64] = { 0 }, port[64], *log = port;
 	int n = 0;
 
 	for (int i = 1; i < argc && n < 63; i++) {
@@ -674,6 +673,7 @@ int main(int argc, char **argv)
 		else if (!known)
 			usage();
 	}
+	snprintf(port, sizeof(port), DEFAULT_LOG, opt.volume);
 	if (n == 2 && !strcmp(words[0], "run")) {
 		open_log(log);
 		return run(words[1]);
