@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <arpa/inet.h>
+#include "test.h"
+#include "args.h"
+#include "ondisk.h"
+
+static char why[FZC_REASON_LEN];
+
+/* The words of @line; the table keeps pointing into them. */
+static int parse(struct fzc_table *t, const char *line)
+{
+	static char words[1024];
+	char *argv[64];
+	unsigned int argc = 0;
+
+	snprintf(words, sizeof(words), "%s", line);
+	for (char *w = strtok(words, " "); w; w = strtok(NULL, " "))
+		argv[argc++] = w;
+	why[0] = 0;
+	return fzc_table_parse(t, argc, argv, why);
+}
+
+static bool refused(const char *line, const char *word)
+{
+	struct fzc_table t;
+
+	if (parse(&t, line) == -EINVAL && strstr(why, word))
+		return true;
+	printf("%s: %s\n", line, why);
+	return false;
+}
+
+TEST(args_table)
+{
+	struct fzc_table t;
+
+	CHECK(!parse(&t, "primary /dev/m 8:1 /dev/d 4 peer 10.0.0.2 auth none"));
+	CHECK(t.role == FZC_PRIMARY && t.block_size == 4096 && t.auth_none && t.has_addr);
+	CHECK(!strcmp(t.dev[FZC_META], "/dev/m") && !strcmp(t.dev[FZC_DATA], "8:1") &&
+	      !strcmp(t.dev[FZC_DIFF], "/dev/d") && !t.dev[FZC_DIFF_B]);
+	CHECK(t.addr.port == 7744 && !t.addr.v6 && t.addr.ip[0] == 10 && t.addr.ip[3] == 2);
+	CHECK(!t.identical && !t.take_all && !t.has_pair);
+
+	CHECK(!parse(&t, "secondary m d a b 10 listen [::]:9 auth none block 1048576 pair "
+		     "00112233-4455-6677-8899-aabbccddeeff take_all_changed yes"));
+	CHECK(t.role == FZC_SECONDARY && t.block_size == 1048576 && t.addr.v6 &&
+	      t.addr.port == 9 && t.has_pair && t.pair.b[0] == 0 && t.pair.b[15] == 0xff &&
+	      t.take_all && !strcmp(t.dev[FZC_DIFF_B], "b"));
+	CHECK(!parse(&t, "primary m d a 6 assume identical peer [fe::1] auth none"));
+	CHECK(t.identical);
+}
+
+TEST(args_table_refused)
+{
+	CHECK(refused("", "missing"));
+	CHECK(refused("tertiary m d f 4 peer 1.2.3.4 auth none", "tertiary"));
+	CHECK(refused("primary m d", "2 words"));
+	CHECK(refused("primary m d f", "meta data diff"));
+	CHECK(refused("secondary m d a 4", "diffB"));
+	CHECK(refused("primary m d f x peer 1.2.3.4 auth none", "option words x"));
+	CHECK(refused("primary m d f 2 peer 1.2.3.4 auth none", "4 follow"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none", "4 follow"));
+	CHECK(refused("primary m d f 3 peer 1.2.3.4 auth", "even"));
+	CHECK(refused("primary m d f 0", "peer: missing"));
+	CHECK(refused("secondary m d f g 2 auth none", "listen: missing"));
+	CHECK(refused("primary m d f 2 peer 1.2.3.4", "auth: missing"));
+	CHECK(refused("primary m d f 4 peer 1.2.3.4 auth psk", "psk"));
+	CHECK(refused("primary m d f 4 listen 1.2.3.4 auth none", "listen: not for a primary"));
+	CHECK(refused("secondary m d f g 4 peer 1.2.3.4 auth none", "peer: not for a secondary"));
+	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none assume identical", "assume"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none assume empty", "identical"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none colour red", "colour: unknown"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none auth none", "auth: given twice"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 peer 1.2.3.4 auth none", "given twice"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none block 4095", "4095"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none block 2048", "2048"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none block 12288", "12288"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none block 2097152", "2097152"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none block 4294971392", "4294971392"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none block 4k", "4k"));
+	CHECK(refused("primary m d f 4 peer 0.0.0.0 auth none", "0.0.0.0"));
+	CHECK(refused("primary m d f 4 peer [::] auth none", "[::]"));
+	CHECK(refused("primary m d f 4 peer host auth none", "host"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none take_all_changed no", "yes"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pair xyz", "xyz"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pair "
+		      "00000000-0000-0000-0000-000000000000", "not all zero"));
+}
+
+static bool addr_is(const char *s, const char *printed)
+{
+	struct fzc_addr a;
+	char buf[64];
+
+	if (fzc_addr_parse(&a, s, why))
+		return !printed;
+	fzc_addr_print(&a, buf, sizeof(buf));
+	return printed && !strcmp(buf, printed);
+}
+
+TEST(args_address)
+{
+	CHECK(addr_is("1.2.3.4", "1.2.3.4:7744"));
+	CHECK(addr_is("255.0.0.255:1", "255.0.0.255:1"));
+	CHECK(addr_is("0.0.0.0:65535", "0.0.0.0:65535"));
+	CHECK(addr_is("[::]", "[::]:7744"));
+	CHECK(addr_is("[::1]:80", "[::1]:80"));
+	CHECK(addr_is("[2001:DB8::]:80", "[2001:db8::]:80"));
+	CHECK(addr_is("[0:0:1:0:0:0:1:0]", "[0:0:1::1:0]:7744"));
+	CHECK(addr_is("[1:2:3:4:5:6:7:8]", "[1:2:3:4:5:6:7:8]:7744"));
+	CHECK(addr_is("[1:2:3:4:5:6:7::]", "[1:2:3:4:5:6:7:0]:7744"));
+	CHECK(addr_is("[::ffff:1.2.3.4]", "[::ffff:102:304]:7744"));
+	static const char * const bad[] = {
+		"", ":", "1", "1.2.3", "1.2.3.", "1.2.3.4.5", "1.2.3.256", "1.2.3.04", "1.2.3.4:",
+		"1.2.3.4:0", "1.2.3.4:65536", "1.2.3.4:99999999999999999999", "1.2.3.4:7x", "1.2.3.4 ",
+		"1.2.3.4/8", "::1", "[::1", "[]", "[:]", "[:::]", "[1]", "[1:2:3:4:5:6:7]",
+		"[1:2:3:4:5:6:7:8:9]", "[1::2::3]", "[12345::]", "[::1]7744", "[::1]:", "[1.2.3.4]",
+		"[1.2.3.4::]", "[::1%eth0]", "[1:2:3:4:5:6:7:8::]", "[::g]", "[1:2:3:4:5:6:7:1.2.3.4]",
+	};
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+		if (!addr_is(bad[i], NULL))
+			test_failed(__FILE__, __LINE__, bad[i]);
+}
+
+/* Against the C library. */
+TEST(args_address_like_inet)
+{
+	static const char alphabet[] = "::::0123f.::1:1.0";
+	struct in6_addr in6;
+	struct fzc_addr a, b;
+	char s[64], buf[64];
+
+	for (u32 i = 0; i < 300000; i++) {
+		u32 n = 1, len = test_below(22);
+
+		s[0] = '[';
+		while (n <= len)
+			s[n++] = alphabet[test_below(sizeof(alphabet) - 1)];
+		s[n] = 0;
+		bool want = inet_pton(AF_INET6, s + 1, &in6) == 1;
+
+		strcpy(s + n, "]:1");
+		CHECK_OR_RETURN(!fzc_addr_parse(&a, s, why) == want);
+		if (!want)
+			continue;
+		CHECK_OR_RETURN(a.v6 && !memcmp(a.ip, &in6, 16));
+		fzc_addr_print(&a, buf, sizeof(buf));
+		CHECK_OR_RETURN(!fzc_addr_parse(&b, buf, why) && !memcmp(&a, &b, sizeof(a)));
+	}
+}
+
+TEST(args_uuid)
+{
+	struct fzc_id id = test_id(), got;
+	char buf[37];
+
+	fzc_uuid_print(&id, buf);
+	CHECK(strlen(buf) == 36 && buf[8] == '-' && buf[13] == '-' && buf[18] == '-' &&
+	      buf[23] == '-');
+	CHECK(!fzc_uuid_parse(&got, buf) && fzc_id_equal(&got, &id));
+	CHECK(!fzc_uuid_parse(&got, "00112233-4455-6677-8899-AABBCCDDEEFF") && got.b[10] == 0xaa);
+	CHECK(fzc_uuid_parse(&got, ""));
+	CHECK(fzc_uuid_parse(&got, "00112233-4455-6677-8899-aabbccddeef"));
+	CHECK(fzc_uuid_parse(&got, "00112233-4455-6677-8899-aabbccddeeff0"));
+	CHECK(fzc_uuid_parse(&got, "00112233445566778899aabbccddeeff"));
+	CHECK(fzc_uuid_parse(&got, "0011223g-4455-6677-8899-aabbccddeeff"));
+}
