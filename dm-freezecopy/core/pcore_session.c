@@ -133,8 +133,11 @@ static int rx_hello(struct fzc_pcore *p, const struct fzc_hello *h)
 		fzc_p_void_freeze(p, "the secondary does not have what was delivered of it");
 	p->order = d.order;
 	if (d.order != FZC_ORDER_RESUME) {
+		/* that both are equal is only believed of a pair that never met */
+		bool equal = p->opts.identical && fzc_id_is_zero(&p->sb.session);
+
 		finish_chores(p);
-		restage(p, d.send_all);
+		restage(p, d.send_all && !equal);
 		p->sb.flags |= FZC_SB_NEW_STAGE;
 	}
 	p->peer_merging = h->merging;

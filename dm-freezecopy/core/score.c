@@ -544,7 +544,8 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 {
 	switch (s->fold_step) {
 	case FOLD_PICK:
-		if (s->merge_pause || s->sync_step != SYNC_IDLE)
+		/* what came before the abort is staged first */
+		if (s->merge_pause || s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s))
 			return false;
 		if (!pick_fold(s)) {
 			fold_overflow(s);

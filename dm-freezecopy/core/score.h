@@ -213,6 +213,7 @@ void fzc_s_event(struct fzc_score *s, enum fzc_event_kind kind);
 u64 fzc_s_dirty_super(struct fzc_score *s);
 void fzc_s_reset_stage(struct fzc_score *s, u8 i);
 void fzc_s_fold(struct fzc_score *s);
+u32 fzc_s_rx_busy(const struct fzc_score *s);
 void fzc_s_session_step(struct fzc_score *s);
 bool fzc_s_session_next(struct fzc_score *s, struct fzc_act *act);
 bool fzc_s_stop_next(struct fzc_score *s, struct fzc_act *act);

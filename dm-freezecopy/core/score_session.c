@@ -21,7 +21,7 @@ static void fill_hello(const struct fzc_score *s, struct fzc_hello *h)
 	h->durable = s->last_durable;
 }
 
-static u32 rx_busy(const struct fzc_score *s)
+u32 fzc_s_rx_busy(const struct fzc_score *s)
 {
 	u32 i, n = 0;
 
@@ -32,7 +32,7 @@ static u32 rx_busy(const struct fzc_score *s)
 
 bool fzc_s_idle(const struct fzc_score *s)
 {
-	return s->link == FZC_SLINK_DOWN && !rx_busy(s) && !s->sync_step && !s->fold_step &&
+	return s->link == FZC_SLINK_DOWN && !fzc_s_rx_busy(s) && !s->sync_step && !s->fold_step &&
 	       !s->commit.number && !s->hold && !s->sb_busy && !s->format_step &&
 	       s->sb_want == s->sb_done;
 }

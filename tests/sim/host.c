@@ -113,6 +113,7 @@ static void acked(struct hop *h)
 			now_durable(s, W.done_pos[s]);
 	}
 	h->state = HOP_FREE;
+	say("host: wrote sectors %u+%u: %llu", h->first, h->n, (unsigned long long)h->val);
 }
 
 void host_part_done(struct hop *h)

@@ -180,6 +180,10 @@ static void xfer_step(struct io *io)
 			fzc_p_slot_put(&W.p, io->slot[i]);
 	if (!fzc_p_sent(&W.p, x))
 		return;
+	say("primary: sends blocks %llu+%u of image %llu, frame %llu%s: %llu...",
+	    (unsigned long long)x->first, x->n, (unsigned long long)x->image,
+	    (unsigned long long)x->frame, x->frozen ? ", frozen" : "",
+	    (unsigned long long)io->val[0]);
 	pk = calloc(1, sizeof(*pk));
 	pk->data = true;
 	pk->direct = x->direct;

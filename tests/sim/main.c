@@ -556,7 +556,7 @@ static void recover(void)
 /* Faults are more likely where time is short. */
 static u32 risk(void)
 {
-	static const u32 p[P_MODES] = { 3, 20, 60, 20 }, s[S_MODES] = { 1, 3, 15 };
+	static const u32 p[P_MODES] = { 16, 12, 60, 20 }, s[S_MODES] = { 1, 2, 14 };
 
 	return p[p_mode()] * s[s_mode()];
 }
@@ -660,7 +660,7 @@ static void worker(struct share *sh, u64 first, u64 seeds, u32 n, u32 of, u32 st
 
 int main(int argc, char **argv)
 {
-	u64 seeds = 1000, first = 1, failed = 0;
+	u64 seeds = 1000, first = 1, failed = 0, most = 5;
 	u32 steps = 1200, jobs = sysconf(_SC_NPROCESSORS_ONLN), i;
 	bool verbose = false;
 	struct timespec t0, t1;
@@ -669,16 +669,17 @@ int main(int argc, char **argv)
 	double seconds;
 	int c;
 
-	while ((c = getopt(argc, argv, "n:s:t:j:vq")) != -1)
+	while ((c = getopt(argc, argv, "n:s:t:j:f:vq")) != -1)
 		switch (c) {
 		case 'n': seeds = strtoull(optarg, NULL, 0); break;
 		case 's': first = strtoull(optarg, NULL, 0); break;
 		case 't': steps = strtoul(optarg, NULL, 0); break;
 		case 'j': jobs = strtoul(optarg, NULL, 0); break;
+		case 'f': most = strtoull(optarg, NULL, 0); break;
 		case 'v': verbose = true; break;
 		case 'q': quiet = true; break;
 		default:
-			fprintf(stderr, "usage: sim [-n seeds] [-s first seed] [-t steps] [-j jobs] [-q] [-v]\n");
+			fprintf(stderr, "usage: sim [-n seeds] [-s first seed] [-t steps] [-j jobs] [-f failures to stop at] [-q] [-v]\n");
 			return 2;
 		}
 	if (verbose || seeds == 1)
@@ -688,7 +689,7 @@ int main(int argc, char **argv)
 	clock_gettime(CLOCK_MONOTONIC, &t0);
 	for (i = 0; i < jobs; i++)
 		if (!fork()) {
-			worker(&sh[i], first, seeds, i, jobs, steps, 5);
+			worker(&sh[i], first, seeds, i, jobs, steps, most);
 			_exit(0);
 		}
 	for (i = 0; i < jobs; i++) {

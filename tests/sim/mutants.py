@@ -1,0 +1,277 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Remove one rule at a time from the core (or from the simulated shell, where the rule is the
+shell's) and see whether the simulator notices.  A mutant that survives is a hole in the oracle.
+
+usage: mutants.py BUILD-FOLDER SEEDS [NAME...]"""
+
+import concurrent.futures
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+HERE = pathlib.Path(__file__).resolve().parent
+CORE = HERE.parent.parent / "dm-freezecopy/core"
+BOUNDS = ["-DFZC_MAX_RUN=4U", "-DFZC_COPY_BATCH=3", "-DFZC_MAX_XFERS=6", "-DFZC_MAX_RX=8"]
+CFLAGS = ["-std=gnu11", "-O2", "-w", *BOUNDS]
+SECONDS = 150  # for one mutant
+
+# (name, what is broken, file, text, replacement)
+MUTANTS = [
+    ("R1-write", "a write does not wait for a pending divert of its block", "pcore_io.c",
+     "		case FZC_SLOT_FILLING:\n		case FZC_SLOT_RETIRING:	/* R12 */",
+     "		case FZC_SLOT_RETIRING:	/* R12 */"),
+    ("R1-read", "a read goes to a slot whose first write is pending", "pcore_io.c",
+     "	case FZC_SLOT_LIVE:\n	case FZC_SLOT_MERGING:\n		fzc_slot_read_get",
+     "	case FZC_SLOT_FILLING:\n	case FZC_SLOT_LIVE:\n	case FZC_SLOT_MERGING:\n"
+     "		fzc_slot_read_get"),
+    ("R2", "the rest of a partly written block is not completed", "ios.c",
+     "		memcpy(io->val, W.pd[FZC_DATA].cur + block * SPB, 8 * n);",
+     "		memset(io->val, 0, 8 * n);"),
+    ("R3-flush", "the index names slots that were not flushed", "pcore.c",
+     "		p->sync_diff_due = p->slots.used;\n		p->sync_flushes = p->slots.used ? 2 : 1;",
+     "		p->sync_flushes = 1;"),
+    ("R3-wait", "FLUSH does not wait for the index", "pcore.c",
+     "	if (p->slots.todo.count)\n		p->sync_step = SYNC_PAGES;\n	else\n		sync_end(p);",
+     "	sync_end(p);"),
+    ("R3-index-flush", "FLUSH does not flush the index", "pcore.c",
+     "		p->sync_step = SYNC_FLUSH2;\n"
+     "		return flush_act(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH2);",
+     "		sync_end(p);\n		return false;"),
+    ("R3-epoch", "a change made while a commit runs counts as part of it", "slots.c",
+     "	return s->flags[slot] & FZC_SLOT_PEND &&\n"
+     "	       (s->flags[slot] & FZC_SLOT_EPOCH) != s->epoch;",
+     "	return s->flags[slot] & FZC_SLOT_PEND;"),
+    ("R4", "a parked write holds the gate", "pcore_io.c",
+     "	if (go != FZC_GO_DATA)\n		return go;\n	if (mixed)",
+     "	if (go != FZC_GO_DATA) {\n		p->writes += go == FZC_GO_PARK;\n		return go;\n"
+     "	}\n	if (mixed)"),
+    ("R5-cancel", "a write does not take its region out of a closing", "intent.c",
+     "		in->state[r] = OPEN;	/* R5: out of a closing */", ""),
+    ("R5-busy", "a region is closed with a write in flight", "intent.c",
+     "	return in->state[r] == OPEN && !in->busy[r] && !(in->flags[r] & FRESH);",
+     "	return in->state[r] == OPEN && !(in->flags[r] & FRESH);"),
+    ("R5-pages", "a region is closed before its bitmap is durable", "intent.c",
+     "	for (a = 0; a < 2; a++)\n		if (in->sb->gen[a])\n"
+     "			fzc_map_move(&in->dirty[a], &in->todo[a], U32_MAX);", ""),
+    ("R5-closing-gen", "only the current generation's bitmap is made durable", "intent.c",
+     "		if (in->sb->gen[a])\n			fzc_map_move(&in->dirty[a]",
+     "		if (a == in->sb->cur)\n			fzc_map_move(&in->dirty[a]"),
+    ("R5-flush", "a region is closed before its data is flushed", "pcore.c",
+     "		p->ckpt_ticket = fzc_p_sync(p);", "		fzc_intent_synced(&p->in, 0);"),
+    ("R5-map-flush", "the bitmap is not flushed before the flag is cleared", "intent.c",
+     "	if (in->ckpt == FZC_CKPT_FLUSH && !in->flushing) {",
+     "	if (in->ckpt == FZC_CKPT_FLUSH) {\n		in->ckpt = FZC_CKPT_CLEAR;\n"
+     "		in->regions_wanted = true;\n		act->kind = FZC_ACT_AGAIN;\n		return true;\n"
+     "	}\n	if (0) {"),
+    ("R6", "write-zeroes goes in place whatever is frozen", "host.c",
+     "	switch (fzc_p_write_place(&W.p, block, &slot)) {",
+     "	switch (h->zeroes ? FZC_AT_DATA : fzc_p_write_place(&W.p, block, &slot)) {"),
+    ("R7-durable", "DURABLE clears unsent as well", "pcore_session.c",
+     "		fzc_map_clear_range(&p->inflight, x->first, x->n);\n		if (x->frozen)",
+     "		fzc_map_clear_range(&p->inflight, x->first, x->n);\n"
+     "		fzc_map_clear_range(&p->unsent, x->first, x->n);\n		if (x->frozen)"),
+    ("R7-stale", "what was in flight at the cut counts as the frozen content", "pcore.c",
+     "				x->stale[i / 64] |= 1ULL << (i % 64);", "				;"),
+    ("R7-fold", "what was in flight when the link was lost counts as sent", "pcore_session.c",
+     "		fzc_map_set_range(&p->unsent, x->first, x->n);\n}\n\nvoid fzc_p_disconnected",
+     "		;\n}\n\nvoid fzc_p_disconnected"),
+    ("R8", "two frames in flight for one block", "pcore_session.c",
+     "		if (!fzc_map_test(&p->inflight, from) && (!not", "		if ((!not"),
+    ("R9-source", "frozen blocks are sent with their newest content", "pcore_io.c",
+     "	if (x->frozen)\n		return FZC_AT_DATA;", ""),
+    ("R9-stage", "the stage is chosen without the image's number", "score_session.c",
+     "		return !s->sb.stage_cur;\n	return -1;", "		return s->sb.stage_cur;\n	return -1;"),
+    ("R9-ahead", "data is sent ahead while the stage for it is being merged", "pcore_session.c",
+     "	       (!p->peer_merging && fzc_p_recorded(p)", "	       (fzc_p_recorded(p)"),
+    ("R10-flush", "ALL_SENT without a flush of the primary's own devices", "pcore.c",
+     "	p->r10_flushed = false;\n	fzc_p_event", "	p->r10_flushed = true;\n	fzc_p_event"),
+    ("R10-frozen", "ALL_SENT before everything is durable there", "pcore_session.c",
+     "	       !p->frozen.count && p->r10_flushed", "	       p->r10_flushed"),
+    ("R11-changed", "an abort forgets what changed before the cut", "pcore.c",
+     "	fzc_intent_fold(&p->in);\n	fzc_p_dirty_super(p);\n	fzc_p_event(p, FZC_EVENT_ABORT);",
+     "	fzc_intent_forget(&p->in);\n	fzc_p_dirty_super(p);\n"
+     "	fzc_p_event(p, FZC_EVENT_ABORT);"),
+    ("R11-unsent", "an abort forgets what was not delivered", "pcore.c",
+     "fzc_map_move(&p->frozen, &p->unsent, 256)", "fzc_map_move(&p->frozen, NULL, 256)"),
+    ("R11-fold", "an abort throws away what was sent ahead", "score.c",
+     "	s->fold_step = s->fold_real ? FOLD_PICK : FOLD_SYNC;", "	s->fold_step = FOLD_SYNC;"),
+    ("R11-restate", "an abort that was not heard is not restated", "score_session.c",
+     "	if (n->order == FZC_ORDER_RESUME && sb->freeze.number &&", "	if (0 && n->order &&"),
+    ("R12-retiring", "a block is written while its retirement is not durable", "pcore_io.c",
+     "		case FZC_SLOT_RETIRING:	/* R12 */\n			return false;",
+     "			return false;"),
+    ("R12-early", "a block is written in place before its retirement is durable", "pcore.c",
+     "	if (p->merge_step != MERGE_SYNC || p->sync_ended < p->merge_ticket)",
+     "	if (p->merge_step != MERGE_SYNC)"),
+    ("R12-flush", "a slot is retired before the copy is flushed", "slots.c",
+     "	fzc_slot_set_state(s, slot, FZC_SLOT_RETIRING);\n	touch(s, slot);",
+     "	fzc_slot_set_state(s, slot, FZC_SLOT_RETIRING);\n	touch(s, slot);\n"
+     "	s->flags[slot] ^= FZC_SLOT_EPOCH;"),
+    ("R12-reads", "a slot is reused while it is being read", "slots.c",
+     "	if (s->reads[slot])\n		fzc_slot_set_state(s, slot, FZC_SLOT_ZOMBIE);\n	else\n"
+     "		make_free(s, slot);",
+     "	s->reads[slot] = 0;\n	make_free(s, slot);"),
+    ("R13-regions", "open regions do not count as changed", "pcore_load.c",
+     "	fzc_intent_replay(&p->in);", ""),
+    ("R13-replayed", "replayed blocks do not count as changed", "pcore_load.c",
+     "			fzc_intent_add(&p->in, p->slots.block[slot]);", "			;"),
+    ("R13-stage", "the stage is kept after an unclean stop", "pcore_load.c",
+     "	p->sb.flags |= FZC_SB_NEW_STAGE;\n	fzc_map_zero",
+     "	fzc_map_zero(&p->unsent);\n	fzc_map_zero"),
+    ("R13-doubt", "a freeze in doubt is aborted before the secondary is heard", "pcore_load.c",
+     "		p->phase = FZC_PHASE_DOUBT;",
+     "	{\n		p->phase = FZC_PHASE_DOUBT;\n		fzc_p_void_freeze(p, \"mutant\");\n	}"),
+    ("R14-durable", "the commit does not wait for what is being written", "score.c",
+     "	if (!s->commit.number || s->commit_at || s->durable < s->frames)",
+     "	if (!s->commit.number || s->commit_at)"),
+    ("R14-verify", "slots are merged without a look at their checksum", "score.c",
+     "		it->check = !it->zero;", "		it->check = false;"),
+    ("R14-merge-flush", "the merge ends without a flush", "score.c",
+     "		s->merge_step = MERGE_FLUSH;\n"
+     "		return flush_act(act, FZC_DATA, JOB_MERGE_FLUSH);",
+     "		s->merge_step = MERGE_DAMAGED;\n		return false;"),
+    ("R14-base", "the number of frames of this connection is not checked, nor waited for", "score_session.c",
+     "	s->commit = m->image;\n	s->hold = true;\n	s->hold_at = 0;",
+     "	s->commit = m->image;\n	s->frames = s->durable;\n	s->hold = true;\n	s->hold_at = 0;"),
+    ("R15-rx", "a new session begins while frames of the old one are being written",
+     "score_session.c",
+     "	return s->link == FZC_SLINK_DOWN && !fzc_s_rx_busy(s) && !s->sync_step",
+     "	return s->link == FZC_SLINK_DOWN && !s->sync_step"),
+    ("R15-commit", "a new session begins while a commit is in progress", "score_session.c",
+     "	       !s->commit.number && !s->hold && !s->sb_busy && !s->format_step &&\n"
+     "	       s->sb_want == s->sb_done;",
+     "	       !s->format_step;"),
+    ("R16-note", "a bad slot is passed over in silence", "score.c",
+     "		s->damaged[s->ndamaged++] = it->block;", "		return true;"),
+    ("R16-need", "a bad slot is not asked for again", "score_session.c",
+     "	} else if (s->need && s->need <= s->ndamaged", "	} else if (0 && s->need <= s->ndamaged"),
+    ("R17", "any last session is accepted", "session.c",
+     "	if (fzc_id_equal(&peer->session, &v->me.session))\n		return 0;",
+     "	if (v || peer)\n		return 0;"),
+    ("R17-told", "a secondary that lost durable frames goes on with its stage", "session.c",
+     "peer->durable < v->told", "0"),
+    ("flaw-1", "writes after the cut join what is being delivered", "pcore_io.c",
+     "	fzc_map_set(&p->unsent, b);",
+     "	fzc_map_set(p->phase == FZC_PHASE_DELIVER ? &p->frozen : &p->unsent, b);"),
+    ("flaw-2", "a block counts as sent when it is sent", "pcore_session.c",
+     "	x->frame = ++p->frames;",
+     "	if (x->frozen)\n		fzc_map_clear_range(&p->frozen, x->first, x->n);\n"
+     "	x->frame = ++p->frames;"),
+    ("flaw-3", "unsent is set when a write is submitted, not when it ends", "pcore_io.c",
+     "	fzc_map_set(&p->unsent, b);\n	if (p->sb.flags",
+     "	if (p->sb.flags"),
+    ("flaw-4", "the receipt comes before the data is on disk", "score.c",
+     "		s->sync_due = s->dirty;\n", "		s->sync_due = 0;\n"),
+    ("flaw-5", "a merge overwrites what the host wrote meanwhile", "pcore_io.c",
+     "			fzc_slot_set_state(&p->slots, slot, FZC_SLOT_LIVE);\n		p->slots.writes",
+     "			;\n		p->slots.writes"),
+    ("flaw-6", "what changed is only remembered in memory", "intent.c",
+     "			in->state[r] = WANTED;\n			in->open++;",
+     "			in->state[r] = OPEN;\n			in->open++;"),
+    ("flaw-7", "a part of a block is written to a slot without the rest", "ios.c",
+     "	if (!io->step++) {\n		memcpy(io->val, W.pd[FZC_DATA].cur",
+     "	if (!io->step++) {\n		memcpy(io->val, W.pd[FZC_DIFF].cur"),
+    ("flaw-9-full", "a full difference volume lets writes through", "pcore_io.c",
+     "	if (need && (p->diff_failed || need > fzc_slots_free(&p->slots)))",
+     "	if (0)"),
+    ("flaw-9-stage", "a stage that was discarded is taken for the one delivered to", "session.c",
+     "	bool lost = !fzc_id_equal(&peer->stage, &me->stage) ||", "	bool lost = 0 ||"),
+    ("flaw-10", "what stage B holds is lost after the merge of A", "score.c",
+     "		fzc_s_reset_stage(s, m);\n		s->sb.flags &= ~FZC_SB_MERGING;",
+     "		fzc_s_reset_stage(s, m);\n		fzc_s_reset_stage(s, !m);\n"
+     "		s->sb.flags &= ~FZC_SB_MERGING;"),
+    ("flaw-11", "the index of an erased stage survives", "score.c",
+     "	s->sb.log[i] = ++s->sb.next_gen;\n}", "}"),
+    ("flaw-12-read", "after the freeze reads look in the data volume only", "pcore_io.c",
+     "	return p->slots.used ? FZC_GO_MIXED : FZC_GO_DATA;",
+     "	return p->slots.used && p->phase != FZC_PHASE_IDLE ? FZC_GO_MIXED : FZC_GO_DATA;"),
+    ("flaw-12-write", "after the freeze writes go in place, and the merge overwrites them",
+     "pcore_io.c", "	bool mixed = p->slots.used || p->frozen.count;",
+     "	bool mixed = p->frozen.count;"),
+]
+
+
+def sources():
+    return sorted(HERE.glob("*.c")) + sorted(CORE.glob("*.c"))
+
+
+def compile_one(src, obj):
+    subprocess.run(["cc", *CFLAGS, "-I", str(src.parent), "-c", str(src), "-o", str(obj)],
+                   check=True)
+
+
+def base_objects(build):
+    objs = {}
+    jobs = []
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        for src in sources():
+            objs[src.name + str(src.parent == CORE)] = build / (
+                ("core-" if src.parent == CORE else "sim-") + src.stem + ".o")
+            jobs.append(pool.submit(compile_one, src,
+                                    objs[src.name + str(src.parent == CORE)]))
+        for job in jobs:
+            job.result()
+    return objs
+
+
+def mutate(build, mutant):
+    """The mutated source as a file in build, included under its own folder."""
+    name, _, file, old, new = mutant
+    src = CORE / file if (CORE / file).exists() else HERE / file
+    text = src.read_text()
+    if text.count(old) != 1:
+        raise SystemExit(f"mutants: {name}: its text stands {text.count(old)} times in {file}, "
+                         "expected once: bring mutants.py up to date")
+    # relative includes must still be found
+    text = re.sub(r'#include "\.\./\.\./', f'#include "{HERE.parent.parent}/', text.replace(old, new))
+    out = build / f"{name}.c"
+    out.write_text(text)
+    return src, out
+
+
+def try_mutant(build, objs, mutant, seeds):
+    name = mutant[0]
+    src, out = mutate(build, mutant)
+    obj = build / f"{name}.o"
+    exe = build / f"{name}.sim"
+    subprocess.run(["cc", *CFLAGS, "-I", str(src.parent), "-c", str(out), "-o", str(obj)],
+                   check=True)
+    key = src.name + str(src.parent == CORE)
+    subprocess.run(["cc", "-o", str(exe), str(obj),
+                    *(str(o) for k, o in objs.items() if k != key)], check=True)
+    begin = time.monotonic()
+    try:
+        run = subprocess.run([str(exe), "-j", "1", "-f", "1", "-n", str(seeds)],
+                             capture_output=True, text=True, timeout=SECONDS, check=False)
+        found = run.returncode != 0
+        how = next((l for l in (run.stdout + run.stderr).splitlines()
+                    if l.startswith("seed ") or "ssert" in l), "")
+    except subprocess.TimeoutExpired:
+        found, how = True, f"no end within {SECONDS} s"
+    exe.unlink()
+    return found, how, time.monotonic() - begin
+
+
+def main():
+    build = pathlib.Path(sys.argv[1])
+    seeds = int(sys.argv[2])
+    wanted = [m for m in MUTANTS if not sys.argv[3:] or m[0] in sys.argv[3:]]
+    build.mkdir(parents=True, exist_ok=True)
+    objs = base_objects(build)
+    passed = failed = 0
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        results = pool.map(lambda m: try_mutant(build, objs, m, seeds), wanted)
+        for mutant, (found, how, seconds) in zip(wanted, results):
+            print(f"{'found   ' if found else 'SURVIVES'} {mutant[0]:16} {seconds:5.1f} s  "
+                  f"{mutant[1]}\n         {how[:150]}", flush=True)
+            passed += found
+            failed += not found
+    print(f"{passed} passed, {failed} failed")
+    return failed != 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
