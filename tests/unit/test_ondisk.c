@@ -18,7 +18,7 @@ TEST(ondisk_geometry)
 	CHECK(!fzc_geometry_init(&geo, 2049, 1 << 20, why) && geo.blocks == 2);
 	CHECK(!fzc_geometry_init(&geo, FZC_MAX_BLOCKS * 8, 4096, why));
 	CHECK(fzc_geometry_init(&geo, FZC_MAX_BLOCKS * 8 + 1, 4096, why) == -EINVAL);
-	CHECK(fzc_geometry_init(&geo, U64_MAX, 1 << 20, why) == -EINVAL);
+	CHECK(fzc_geometry_init(&geo, 1ULL << 63, 1 << 20, why) == -EINVAL);
 	for (u64 sectors = 1; sectors < 1ULL << 44; sectors = sectors * 3 + test_below(3)) {
 		if (fzc_geometry_init(&geo, sectors, 4096U << test_below(9), why))
 			continue;
@@ -156,6 +156,7 @@ static struct fzc_super some_super(void)
 	test_fill(&sb, sizeof(sb));
 	sb.role = 1 + test_below(2);
 	sb.cur = test_below(2);
+	sb.stage_cur = test_below(2);
 	sb.last_number |= 1ULL << 63;
 	sb.image.number &= ~(1ULL << 63);
 	sb.image.label[FZC_NAME_LEN - 1] = 0;
@@ -183,6 +184,7 @@ TEST(ondisk_super_round_trip)
 				in.sectors == out.sectors && in.block_size == out.block_size &&
 				in.regions == out.regions && in.last_number == out.last_number &&
 				in.next_gen == out.next_gen && in.cur == out.cur &&
+				in.stage_cur == out.stage_cur &&
 				in.unsent_tag == out.unsent_tag && in.building == out.building &&
 				in.told == out.told && in.image.number == out.image.number &&
 				in.freeze.number == out.freeze.number &&

@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Slots against a model that knows what is durable: which block's content a
+ * slot holds for certain, and what the index on disk says.  After every random
+ * step the index must be true (R3, R12), after every commit complete, and its
+ * replay must give the same table.
+ */
+#include "test.h"
+#include "slots.h"
+
+#define NSLOTS	300U	/* three pages of index, the last not full */
+#define NPAGES	3U
+#define NBLOCKS	1000U
+#define NOTHING	U64_MAX
+
+static struct model {
+	struct fzc_slots s;
+	bool crc;
+	u64 now;			/* steps so far */
+	u64 filled[NSLOTS];		/* when the slot's block was first filled in; 0: not */
+	u64 retired[NSLOTS];
+	u64 durable[NSLOTS];		/* block whose content certainly is in the slot */
+	u32 reads[NSLOTS];
+	struct fzc_index_body disk[NPAGES];
+	/* the running commit */
+	u64 began;			/* 0: none runs */
+	bool flushed;
+	bool failed;
+} m;
+
+static void *mem;
+
+static void model_init(bool crc)
+{
+	memset(&m, 0, sizeof(m));
+	memset(m.durable, 0xff, sizeof(m.durable));
+	mem = calloc(1, fzc_slots_bytes(NSLOTS, crc));
+	fzc_slots_init(&m.s, mem, NSLOTS, crc);
+	m.crc = crc;
+	m.now = 1;
+}
+
+static u8 state(u32 slot)
+{
+	return fzc_slot_state(&m.s, slot);
+}
+
+static u64 said(u32 slot, u32 *flags)
+{
+	const struct fzc_index_entry *e = &m.disk[slot / FZC_INDEX_ENTRIES].entry
+					  [slot % FZC_INDEX_ENTRIES];
+
+	*flags = le32_to_cpu(e->flags);
+	return *flags & FZC_ENTRY_USED ? le64_to_cpu(e->block) : NOTHING;
+}
+
+/* What the index on disk says is true at every moment: a crash may come now. */
+static bool disk_is_true(void)
+{
+	for (u32 slot = 0; slot < NSLOTS; slot++) {
+		u32 flags;
+		u64 block = said(slot, &flags);
+
+		if (block == NOTHING)
+			continue;
+		if (m.durable[slot] != block || m.s.block[slot] != block ||
+		    state(slot) == FZC_SLOT_FREE || state(slot) == FZC_SLOT_ZOMBIE)
+			return false;
+	}
+	return true;
+}
+
+/* A commit without errors brought out all that happened before it began. */
+static bool commit_is_complete(void)
+{
+	for (u32 slot = 0; slot < NSLOTS; slot++) {
+		u32 flags;
+		u64 block = said(slot, &flags);
+		u8 st = state(slot);
+
+		if ((st == FZC_SLOT_LIVE || st == FZC_SLOT_MERGING) && m.filled[slot] < m.began &&
+		    block != m.s.block[slot])
+			return false;
+		if (st == FZC_SLOT_RETIRING && m.retired[slot] < m.began && block != NOTHING)
+			return false;
+	}
+	return true;
+}
+
+static bool replay_agrees(void)
+{
+	void *mem2 = calloc(1, fzc_slots_bytes(NSLOTS, m.crc));
+	char why[FZC_REASON_LEN];
+	struct fzc_slots s;
+	bool ok = true;
+	u32 flags, used = 0;
+
+	fzc_slots_init(&s, mem2, NSLOTS, m.crc);
+	for (u32 page = 0; page < NPAGES; page++)
+		ok = ok && fzc_slots_load(&s, page, page & 1, &m.disk[page], NBLOCKS, why,
+					  sizeof(why));
+	for (u32 slot = 0; ok && slot < NSLOTS; slot++) {
+		u64 block = said(slot, &flags);
+
+		if (block == NOTHING)
+			continue;
+		used++;
+		ok = fzc_slots_find(&s, block) == slot &&
+		     fzc_slot_state(&s, slot) == FZC_SLOT_LIVE;
+	}
+	ok = ok && s.used == used && !fzc_slots_dirty(&s);
+	free(mem2);
+	return ok;
+}
+
+static void allocate(void)
+{
+	u64 block = test_below(NBLOCKS);
+	u32 slot;
+
+	if (fzc_slots_find(&m.s, block) != FZC_NO_SLOT)
+		return;
+	slot = fzc_slots_alloc(&m.s, block);
+	if (slot == FZC_NO_SLOT)
+		return;
+	m.filled[slot] = 0;
+	m.retired[slot] = 0;
+	m.durable[slot] = NOTHING;
+	if (m.crc)
+		m.s.crc[slot] = block;
+}
+
+static void finish_retiring(u32 slot)
+{
+	if (m.failed)
+		fzc_slot_unretire(&m.s, slot);
+	else
+		fzc_slot_release(&m.s, slot);
+	m.retired[slot] = 0;
+}
+
+static void end_commit(void)
+{
+	if (!m.failed) {
+		CHECK(commit_is_complete());
+		CHECK(replay_agrees());
+	}
+	for (u32 slot = 0; slot < NSLOTS; slot++)
+		if (state(slot) == FZC_SLOT_RETIRING && m.retired[slot] < m.began)
+			finish_retiring(slot);
+	m.began = 0;
+}
+
+static void write_page(u32 page)
+{
+	struct fzc_index_body body;
+	bool ok = test_below(10);
+
+	fzc_slots_encode(&m.s, page, &body);
+	/* of a write that failed, nobody knows whether it is on disk */
+	if (ok || test_below(2))
+		m.disk[page] = body;
+	m.failed |= !ok;
+	fzc_slots_page_written(&m.s, page, ok);
+}
+
+static void commit_step(void)
+{
+	u32 page;
+
+	if (!m.began) {
+		m.began = m.now;
+		m.flushed = false;
+		m.failed = false;
+		fzc_slots_sync_begin(&m.s);
+	} else if (!m.flushed) {
+		m.flushed = true;
+		for (u32 slot = 0; slot < NSLOTS; slot++)
+			if (m.filled[slot] && m.filled[slot] < m.began)
+				m.durable[slot] = m.s.block[slot];
+		fzc_slots_sync_flushed(&m.s);
+	} else if (fzc_slots_sync_page(&m.s, &page)) {
+		write_page(page);
+	} else {
+		end_commit();
+	}
+}
+
+static void slot_step(u32 slot)
+{
+	switch (state(slot)) {
+	case FZC_SLOT_FILLING:
+		if (test_below(8)) {
+			fzc_slot_filled(&m.s, slot);
+			m.filled[slot] = m.now;
+		} else {
+			fzc_slot_cancel(&m.s, slot);
+		}
+		break;
+	case FZC_SLOT_LIVE:
+		if (test_below(2))
+			fzc_slot_set_state(&m.s, slot, FZC_SLOT_MERGING);
+		else
+			fzc_slot_filled(&m.s, slot);
+		break;
+	case FZC_SLOT_MERGING:
+		if (test_below(4)) {
+			fzc_slot_retire(&m.s, slot);
+			m.retired[slot] = m.now;
+		} else {
+			fzc_slot_set_state(&m.s, slot, FZC_SLOT_LIVE);
+		}
+		break;
+	}
+}
+
+static void read_step(u32 slot)
+{
+	if (m.reads[slot] && test_below(2)) {
+		m.reads[slot]--;
+		fzc_slot_read_put(&m.s, slot);
+	} else if (state(slot) == FZC_SLOT_LIVE || state(slot) == FZC_SLOT_MERGING) {
+		m.reads[slot]++;
+		fzc_slot_read_get(&m.s, slot);
+	}
+}
+
+/* Each block in one slot at most, found by its number; counts agree. */
+static bool table_is_sound(void)
+{
+	u32 used = 0;
+
+	for (u32 slot = 0; slot < NSLOTS; slot++) {
+		u8 st = state(slot);
+
+		used += st != FZC_SLOT_FREE;
+		if (st == FZC_SLOT_FREE && m.reads[slot])
+			return false;
+		if (st != FZC_SLOT_FREE && st != FZC_SLOT_ZOMBIE &&
+		    fzc_slots_find(&m.s, m.s.block[slot]) != slot)
+			return false;
+	}
+	return used == m.s.used && fzc_slots_free(&m.s) == NSLOTS - used;
+}
+
+static void run(bool crc, u32 steps)
+{
+	model_init(crc);
+	for (; steps; steps--, m.now++) {
+		u32 slot = test_below(NSLOTS);
+
+		switch (test_below(12)) {
+		case 0 ... 2:
+			allocate();
+			break;
+		case 3 ... 7:
+			slot_step(slot);
+			break;
+		case 8 ... 9:
+			read_step(slot);
+			break;
+		default:
+			commit_step();
+			CHECK_OR_RETURN(disk_is_true());
+		}
+		if (steps % 64 == 0)
+			CHECK_OR_RETURN(table_is_sound());
+	}
+	free(mem);
+}
+
+TEST(slots_random_steps)
+{
+	run(false, 200000);
+	run(true, 200000);
+}
+
+TEST(slots_until_full)
+{
+	u32 slot, n = 0;
+
+	model_init(false);
+	for (u64 block = 0; (slot = fzc_slots_alloc(&m.s, block)) != FZC_NO_SLOT; block++) {
+		CHECK(fzc_slots_find(&m.s, block) == slot);
+		n++;
+	}
+	CHECK(n == NSLOTS && !fzc_slots_free(&m.s));
+	fzc_slot_cancel(&m.s, 17);
+	CHECK(fzc_slots_free(&m.s) == 1 && fzc_slots_alloc(&m.s, 999) == 17);
+	fzc_slots_reset(&m.s);
+	CHECK(fzc_slots_free(&m.s) == NSLOTS && fzc_slots_find(&m.s, 1) == FZC_NO_SLOT);
+	free(mem);
+}
+
+static bool loads(u32 page, u32 entry, u64 block)
+{
+	struct fzc_index_body body;
+	char why[FZC_REASON_LEN];
+
+	memset(&body, 0, sizeof(body));
+	body.entry[entry].block = cpu_to_le64(block);
+	body.entry[entry].flags = cpu_to_le32(FZC_ENTRY_USED);
+	return fzc_slots_load(&m.s, page, 0, &body, NBLOCKS, why, sizeof(why));
+}
+
+TEST(slots_replay_refuses)
+{
+	model_init(false);
+	CHECK(loads(0, 5, NBLOCKS - 1));
+	CHECK(!loads(0, 6, NBLOCKS));		/* beyond the volume */
+	CHECK(!loads(0, 7, U64_MAX));
+	CHECK(!loads(1, 5, NBLOCKS - 1));	/* in two slots */
+	CHECK(!loads(NPAGES - 1, NSLOTS % FZC_INDEX_ENTRIES, 3));	/* no such slot */
+	CHECK(loads(NPAGES - 1, NSLOTS % FZC_INDEX_ENTRIES - 1, 3));
+	free(mem);
+}
