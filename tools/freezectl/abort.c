@@ -11,10 +11,10 @@
 static const struct option options[] = { { 0 } };
 
 static const struct ctl_hint hints[] = {
-	{ ENOENT, FC_REFUSED, "there is nothing to give up" },
+	{ ENOENT, FC_REFUSED, "'freezectl status' shows what goes on" },
 	{ EBUSY, FC_REFUSED,
 		"everything was sent, the image commits by itself: 'freezectl wait NAME merged'" },
-	{ EOPNOTSUPP, FC_REFUSED, "only a primary has a freeze to give up" },
+	{ EOPNOTSUPP, FC_REFUSED, "call this on the other side" },
 	{ 0 }
 };
 

@@ -46,7 +46,7 @@ static const struct ctl_hint hints[] = {
 	{ ENOTCONN, FC_REFUSED,
 		"'freezectl wait NAME connected' first, or --force to cut now and deliver later" },
 	{ ENODATA, FC_REFUSED, "'freezectl wait NAME in-sync' first" },
-	{ EOPNOTSUPP, FC_REFUSED, "freeze the primary, on the other side" },
+	{ EOPNOTSUPP, FC_REFUSED, "call this on the other side" },
 	{ ETIMEDOUT, FC_TIMEOUT, "no image was made; allow more with --deadline" },
 	{ 0 }
 };
@@ -121,10 +121,6 @@ static int check_state(const struct request *r, const struct fzc_query *q)
 			   "%s: image %llu is under way and cannot go on without a connection; 'freezectl wait %s connected' first",
 			   name,
 			   (unsigned long long)q->freezing.number, name);
-	if (!q->image.number && q->copy_total)
-		return say(FC_REFUSED,
-			   "%s: the first copy is not done; 'freezectl wait %s in-sync' first",
-			   name, name);
 	return FC_DONE;
 }
 

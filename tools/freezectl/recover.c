@@ -24,12 +24,12 @@ static const struct option options[] = {
 };
 
 static const struct ctl_hint hints[] = {
-	{ ENODATA, FC_REFUSED, "there is nothing to recover before a first freeze has committed" },
+	{ ENODATA, FC_REFUSED, "'freezectl freeze' on the primary makes one" },
 	{ EISCONN, FC_REFUSED,
 		"stop the primary, or recover --force to leave behind what it sends from now on" },
 	{ EBUSY, FC_REFUSED, "close what has the device open, or recover --force" },
 	{ EALREADY, FC_REFUSED, "'freezectl wait NAME merged' returns when it can be written" },
-	{ EOPNOTSUPP, FC_REFUSED, "only a secondary is recovered: call this on the other side" },
+	{ EOPNOTSUPP, FC_REFUSED, "call this on the other side" },
 	{ 0 }
 };
 
