@@ -180,10 +180,29 @@ void fzc_intent_forget(struct fzc_intent *in)
 	in->wiping = true;
 }
 
+/* No region is closed by the running checkpoint. */
+static void keep_open(struct fzc_intent *in)
+{
+	u32 r;
+
+	for (r = 0; r < in->geo->regions; r++)
+		if (in->state[r] == CLOSING)
+			in->state[r] = OPEN;
+}
+
 void fzc_intent_fold(struct fzc_intent *in)
 {
+	u8 other = !in->sb->cur;
+
 	in->sb->flags |= FZC_SB_FOLDING;
 	in->folding = true;
+	/*
+	 * The other area's set empties in memory while its pages still count:
+	 * they are not written any more, and no region may rely on it.
+	 */
+	fzc_map_zero(&in->dirty[other]);
+	fzc_map_zero(&in->todo[other]);
+	keep_open(in);
 }
 
 /* A bounded part of wiping or folding; true when some remains. */
@@ -278,11 +297,7 @@ static void ckpt_end(struct fzc_intent *in)
 /* Give up a checkpoint: nothing is closed. */
 static void ckpt_fail(struct fzc_intent *in)
 {
-	u32 r;
-
-	for (r = 0; r < in->geo->regions; r++)
-		if (in->state[r] == CLOSING)
-			in->state[r] = OPEN;
+	keep_open(in);
 	in->ckpt_err = true;
 	ckpt_end(in);
 	/* what was not written is still dirty; the next tick tries again */

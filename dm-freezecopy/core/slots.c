@@ -117,6 +117,13 @@ static void touch(struct fzc_slots *s, u32 slot)
 	fzc_map_set(&s->dirty, slot / FZC_INDEX_ENTRIES);
 }
 
+/* Was @slot changed before the running commit began, and not encoded since? */
+static bool due(struct fzc_slots *s, u32 slot)
+{
+	return s->flags[slot] & FZC_SLOT_PEND &&
+	       (s->flags[slot] & FZC_SLOT_EPOCH) != s->epoch;
+}
+
 u32 fzc_slots_alloc(struct fzc_slots *s, u64 block)
 {
 	u32 n, slot = s->hint;
@@ -164,8 +171,14 @@ void fzc_slot_cancel(struct fzc_slots *s, u32 slot)
 
 void fzc_slot_retire(struct fzc_slots *s, u32 slot)
 {
+	/*
+	 * The running commit's flush came before the copy to DATA: if it was to
+	 * name the slot, it still has to.
+	 */
+	if (due(s, slot))
+		s->flags[slot] |= FZC_SLOT_NAMED;
 	fzc_slot_set_state(s, slot, FZC_SLOT_RETIRING);
-	touch(s, slot);	/* with this epoch even if a change was pending: data is not flushed */
+	touch(s, slot);
 }
 
 void fzc_slot_unretire(struct fzc_slots *s, u32 slot)
@@ -215,13 +228,6 @@ bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page)
 	fzc_map_clear(&s->todo, p);
 	*page = p;
 	return true;
-}
-
-/* Was @slot changed before the running commit began, and not encoded since? */
-static bool due(struct fzc_slots *s, u32 slot)
-{
-	return s->flags[slot] & FZC_SLOT_PEND &&
-	       (s->flags[slot] & FZC_SLOT_EPOCH) != s->epoch;
 }
 
 /* Does the index say that @slot holds its block, once the running commit is done? */

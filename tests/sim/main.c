@@ -380,9 +380,6 @@ static void step(void)
 		p_boot();
 	if (W.sstate == DOWN && chance(5))
 		s_boot();
-	/* a secondary that was accepted with old disks goes on with them */
-	if (W.on_backup && W.sstate == RUNNING && W.s.link == FZC_SLINK_UP)
-		W.on_backup = W.have_backup = false;
 	if (W.on_backup && chance(1) && chance(40))
 		undo_rollback();
 	if (W.pstate == RUNNING && !(W.step & 15))

@@ -218,6 +218,11 @@ bool p_deliver(void)
 	if (pk->msg.type == FZC_MSG_COMMITTED)
 		W.acked_number = max(W.acked_number, pk->msg.image.number);
 	err = fzc_p_rx(&W.p, &pk->msg);
+	/* a secondary that was accepted with old disks goes on with them */
+	if (!err && pk->msg.type == FZC_MSG_HELLO && W.on_backup) {
+		W.on_backup = W.have_backup = false;
+		W.acked_number = W.s.sb.image.number;
+	}
 	if (err == -EPROTO && !W.on_backup && !strstr(W.p.reason, "secondary has") &&
 	    W.p.link > FZC_LINK_HELLO)
 		fail("the primary does not understand its peer: %s", W.p.reason);
