@@ -23,6 +23,8 @@ DEVICE = f"/dev/mapper/{NAME}"
 BY_ID = "/dev/disk/by-id/virtio-"
 ADDRESS = {"primary": "192.0.2.1", "secondary": "192.0.2.2"}
 DIFFS = {"primary": ["diff"], "secondary": ["diffa", "diffb"]}
+MKFS_XFS = "mkfs.xfs -q -f --unsupported"	# below 300 MB
+MKFS_EXT4 = "mkfs.ext4 -q -F"
 UUID = "8d5a6a52-5e0a-4c7e-9a34-3f1c1d7a9b10"
 MAX_DISK = 256 * MIB
 # dump takes images to the host; state keeps the root of a machine with systemd; spare is for a case

@@ -120,6 +120,7 @@ class Agent:
 
     def __init__(self, path):
         self.sock = connect_unix(path)
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 20, 0))
         self.lock = threading.Lock()
         self.jobs, self.next_id = {}, 1
         self.ready, self.kernel = threading.Event(), None
@@ -391,7 +392,8 @@ class Machine:
 
     def _command(self):
         init = "fz_init=/lib/systemd/systemd fz_state=state" if self.systemd else "fz_init=/usr/sbin/fz-boot"
-        cmd = ["qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", "-name", self.name,
+        cmd = ["setpriv", "--pdeathsig", "KILL",	# no machine outlives who drives it
+               "qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", "-name", self.name,
                "-machine", "pc", *accelerator(), "-smp", str(self.cpus), "-m", str(self.memory),
                "-kernel", GUEST / "vmlinux", "-initrd", GUEST / "initrd",
                "-append", f"{KERNEL_WORDS} fz_role={self.name} {init}",
