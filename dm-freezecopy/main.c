@@ -27,4 +27,3 @@ module_exit(fzc_exit);
 
 MODULE_DESCRIPTION("device-mapper target that replicates a volume as frozen images");
 MODULE_LICENSE("GPL");
-MODULE_ALIAS("devname:freezecopy");
