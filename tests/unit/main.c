@@ -5,6 +5,7 @@
 static struct test *tests, **last = &tests;
 static bool ok;
 static u64 state;
+static void *memory;
 
 void test_add(struct test *t)
 {
@@ -16,6 +17,28 @@ void test_failed(const char *file, int line, const char *what)
 {
 	printf("%s:%d: %s\n", file, line, what);
 	ok = false;
+}
+
+void *test_alloc(size_t bytes)
+{
+	/* the first 16 bytes hold the list together, and the rest aligned */
+	void **mem = calloc(1, 16 + bytes);
+
+	if (!mem)
+		abort();
+	*mem = memory;
+	memory = mem;
+	return (u8 *)mem + 16;
+}
+
+static void free_all(void)
+{
+	while (memory) {
+		void *next = *(void **)memory;
+
+		free(memory);
+		memory = next;
+	}
 }
 
 u64 test_random(void)
@@ -38,6 +61,7 @@ int main(int argc, char **argv)
 		ok = true;
 		state = 1;
 		t->run();
+		free_all();
 		printf("%s  %s\n", ok ? "ok  " : "FAIL", t->name);
 		passed += ok;
 		failed += !ok;

@@ -39,6 +39,9 @@ void test_failed(const char *file, int line, const char *what);
 		}							\
 	} while (0)
 
+/* Zeroed memory, freed when the test is over. */
+void *test_alloc(size_t bytes);
+
 /* Pseudo random numbers, the same in every run. */
 u64 test_random(void);
 static inline u64 test_below(u64 n)

@@ -3,12 +3,12 @@
 #include "test.h"
 #include "blockmap.h"
 
-static void *zeroed(struct fzc_map *map, u64 nbits)
+static struct fzc_map new_map(u64 nbits)
 {
-	void *mem = calloc(1, fzc_map_bytes(nbits));
+	struct fzc_map map;
 
-	fzc_map_init(map, mem, nbits);
-	return mem;
+	fzc_map_init(&map, test_alloc(fzc_map_bytes(nbits)), nbits);
+	return map;
 }
 
 static u64 naive_next(const u8 *set, u64 nbits, u64 from)
@@ -80,9 +80,8 @@ static bool step(struct fzc_map *map, u8 *set, u64 nbits)
 
 static void run_steps(u64 nbits, u32 steps)
 {
-	struct fzc_map map;
-	void *mem = zeroed(&map, nbits);
-	u8 *set = calloc(1, nbits);
+	struct fzc_map map = new_map(nbits);
+	u8 *set = test_alloc(nbits);
 	bool ok = true;
 
 	while (steps-- && ok)
@@ -90,8 +89,6 @@ static void run_steps(u64 nbits, u32 steps)
 	CHECK(ok);
 	CHECK(same(&map, set));
 	CHECK(fzc_map_next(&map, nbits) == nbits);
-	free(set);
-	free(mem);
 }
 
 TEST(blockmap_random_steps)
@@ -108,9 +105,8 @@ TEST(blockmap_random_steps)
 TEST(blockmap_sparse)
 {
 	const u64 nbits = 9000001;
-	struct fzc_map map;
-	void *mem = zeroed(&map, nbits);
-	u8 *set = calloc(1, nbits);
+	struct fzc_map map = new_map(nbits);
+	u8 *set = test_alloc(nbits);
 	u64 bits[40];
 
 	for (u32 round = 0; round < 50; round++) {
@@ -130,15 +126,12 @@ TEST(blockmap_sparse)
 	for (u64 bit = fzc_map_next(&map, 0); bit < nbits; bit = fzc_map_next(&map, bit))
 		fzc_map_clear(&map, bit);
 	CHECK(!map.count && fzc_map_next(&map, 0) == nbits);
-	free(set);
-	free(mem);
 }
 
 static void move_once(u64 nbits, bool drop)
 {
-	struct fzc_map from, to;
-	void *mem_from = zeroed(&from, nbits), *mem_to = zeroed(&to, nbits);
-	u8 *set = calloc(1, nbits), *none = calloc(1, nbits);
+	struct fzc_map from = new_map(nbits), to = new_map(nbits);
+	u8 *set = test_alloc(nbits), *none = test_alloc(nbits);
 	u32 calls = 0;
 
 	for (u64 k = test_below(200); k; k--) {
@@ -153,10 +146,6 @@ static void move_once(u64 nbits, bool drop)
 		CHECK_OR_RETURN(++calls <= nbits / 512 + 1);
 	CHECK(same(&from, none));
 	CHECK(same(&to, set));
-	free(set);
-	free(none);
-	free(mem_from);
-	free(mem_to);
 }
 
 TEST(blockmap_move)
@@ -169,9 +158,8 @@ TEST(blockmap_move)
 
 static void export_once(u64 nbits)
 {
-	struct fzc_map a, b;
-	void *mem_a = zeroed(&a, nbits), *mem_b = zeroed(&b, nbits);
-	u8 *set = calloc(1, nbits), buf[100];
+	struct fzc_map a = new_map(nbits), b = new_map(nbits);
+	u8 *set = test_alloc(nbits), buf[100];
 
 	for (u64 k = test_below(nbits + 1); k; k--) {
 		u64 bit = test_below(nbits);
@@ -193,9 +181,6 @@ static void export_once(u64 nbits)
 	for (u64 bit = ((nbits + 7) / 8 - 1) * 8; bit < nbits; bit++)
 		set[bit] = 1;
 	CHECK(same(&b, set));
-	free(set);
-	free(mem_a);
-	free(mem_b);
 }
 
 TEST(blockmap_export)

@@ -48,7 +48,7 @@ TEST(ondisk_areas_do_not_overlap)
 	CHECK_OR_RETURN(!fzc_geometry_init(&geo, 5 * FZC_MAP_BITS * 8 - 7, 4096, why));
 	CHECK(geo.map_pages == 5);
 	u64 npages = fzc_meta_bytes(&geo) / FZC_PAGE;
-	u8 *owned = calloc(1, npages);
+	u8 *owned = test_alloc(npages);
 
 	memset(owned, 1, FZC_OFF_MAPS / FZC_PAGE);
 	for (u32 a = 0; a < ARRAY_SIZE(areas); a++)
@@ -60,7 +60,6 @@ TEST(ondisk_areas_do_not_overlap)
 				CHECK_OR_RETURN(!owned[at / FZC_PAGE]++);
 			}
 	CHECK(!memchr(owned, 0, npages));
-	free(owned);
 }
 
 TEST(ondisk_slots_fit)

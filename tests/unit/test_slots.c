@@ -28,14 +28,11 @@ static struct model {
 	bool failed;
 } m;
 
-static void *mem;
-
 static void model_init(bool crc)
 {
 	memset(&m, 0, sizeof(m));
 	memset(m.durable, 0xff, sizeof(m.durable));
-	mem = calloc(1, fzc_slots_bytes(NSLOTS, crc));
-	fzc_slots_init(&m.s, mem, NSLOTS, crc);
+	fzc_slots_init(&m.s, test_alloc(fzc_slots_bytes(NSLOTS, crc)), NSLOTS, crc);
 	m.crc = crc;
 	m.now = 1;
 }
@@ -266,7 +263,6 @@ static void run(bool crc, u32 steps)
 		if (steps % 64 == 0)
 			CHECK_OR_RETURN(table_is_sound());
 	}
-	free(mem);
 }
 
 TEST(slots_random_steps)
@@ -289,7 +285,6 @@ TEST(slots_until_full)
 	CHECK(fzc_slots_free(&m.s) == 1 && fzc_slots_alloc(&m.s, 999) == 17);
 	fzc_slots_reset(&m.s);
 	CHECK(fzc_slots_free(&m.s) == NSLOTS && fzc_slots_find(&m.s, 1) == FZC_NO_SLOT);
-	free(mem);
 }
 
 static bool loads(u32 page, u32 entry, u64 block)
@@ -312,5 +307,4 @@ TEST(slots_replay_refuses)
 	CHECK(!loads(1, 5, NBLOCKS - 1));	/* in two slots */
 	CHECK(!loads(NPAGES - 1, NSLOTS % FZC_INDEX_ENTRIES, 3));	/* no such slot */
 	CHECK(loads(NPAGES - 1, NSLOTS % FZC_INDEX_ENTRIES - 1, 3));
-	free(mem);
 }
