@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
-/* Every line of the table in Documentation/wire-protocol.rst, "Session". */
+/* Every line of Documentation/wire-protocol.rst, "What a connection begins with". */
 #include "test.h"
 #include "ondisk.h"
 #include "session.h"

@@ -187,8 +187,8 @@ TEST(wire_every_flipped_bit)
 static void put_data(void *buf, u64 first, u32 n, u32 flags)
 {
 	struct fzc_frame f = {
-		.type = FZC_MSG_DATA, .flags = flags, .frame = 1, .image = 2, .first = first, .n = n,
-		.length = fzc_wire_data_length(&geo, first, n, flags),
+		.type = FZC_MSG_DATA, .flags = flags, .frame = 1, .image = 2, .first = first,
+		.n = n, .length = fzc_wire_data_length(&geo, first, n, flags),
 	};
 
 	fzc_wire_put_head(buf, &f);
