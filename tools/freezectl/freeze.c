@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <unistd.h>
 
 #include "ctl.h"
@@ -18,6 +20,8 @@
 #define CUT_MARGIN_MS	50	/* the kernel gives up this much before the file systems thaw */
 #define TRIES		6
 #define PAUSE_MS	500
+#define LOCK_FILE	"/run/freezecopy.lock"
+#define LOCK_USEC	50000
 
 enum until { UNTIL_CUT, UNTIL_COMMITTED, UNTIL_MERGED };
 
@@ -208,6 +212,27 @@ static int void_image(const struct request *r, uint64_t number)
 		   (unsigned long long)number);
 }
 
+/*
+ * One freezectl at a time, of whatever volume: what another one has frozen looks
+ * like frozen by the user, and is thawed without warning.  The child that thaws
+ * inherits the lock, so that it outlives a parent that is killed.
+ */
+static int lock_cuts(const struct request *r, int *fd)
+{
+	*fd = open(LOCK_FILE, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (*fd < 0)
+		return say(FC_FAILED, "%s: %s", LOCK_FILE, strerror(errno));
+	while (flock(*fd, LOCK_EX | LOCK_NB)) {
+		if (errno != EWOULDBLOCK && errno != EINTR)
+			return say(FC_FAILED, "%s: %s", LOCK_FILE, strerror(errno));
+		if (!ms_left(r->give_up, 1))
+			return say(FC_TIMEOUT, "%s: another freezectl is freezing; no image was made",
+				   r->d.name);
+		usleep(LOCK_USEC);
+	}
+	return FC_DONE;
+}
+
 /* -EBUSY: another freeze was faster; else an exit code. */
 static int make_cut(const struct request *r, uint64_t *number)
 {
@@ -243,6 +268,20 @@ out:
 	return rc;
 }
 
+static int cut_once(const struct request *r, uint64_t *number)
+{
+	int lock, rc = wait_turn(r);
+
+	if (rc)
+		return rc;
+	rc = lock_cuts(r, &lock);
+	if (!rc)
+		rc = make_cut(r, number);
+	if (lock >= 0)
+		close(lock);
+	return rc;
+}
+
 static int cut_in_turn(const struct request *r, uint64_t *number)
 {
 	int rc = -EBUSY;
@@ -250,9 +289,7 @@ static int cut_in_turn(const struct request *r, uint64_t *number)
 	for (int i = 0; i < TRIES && rc == -EBUSY; i++) {
 		if (i)
 			usleep((500000 << i) / 2);	/* after an abort the kernel backs off */
-		rc = wait_turn(r);
-		if (!rc)
-			rc = make_cut(r, number);
+		rc = cut_once(r, number);
 	}
 	if (rc == -EBUSY)
 		rc = say(FC_REFUSED, "%s: other freezes keep it busy; try again later", r->d.name);
