@@ -278,7 +278,7 @@ static void note_missing(uint64_t sector, const struct op *u)
 	for (size_t i = first[sector]; i < first[sector + 1]; i++) {
 		struct op *w = &ops[by_sector[i]];
 
-		if (!(w->kind & OP_DISCARD) && w->submit > u->done && w->submit < return_at)
+		if (!(w->kind & OP_DISCARD) && w->submit > u->done)
 			w->missing = sector + 1;
 	}
 }

@@ -176,6 +176,12 @@ def test_never_submitted(story):
     assert "never submitted" in story.verdict()
 
 
+def test_not_that_far(story):
+    story.write(1, 0, 8)
+    story.image[8 * 512:9 * 512] = stamp(1, 8, 8)
+    assert "never submitted here" in story.verdict()
+
+
 def test_other_volume(story):
     story.write(1, 0, 8)
     story.image[0:512] = stamp(1, 0, 8, volume=2)
