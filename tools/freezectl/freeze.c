@@ -226,7 +226,7 @@ static int lock_cuts(const struct request *r, int *fd)
 		if (errno != EWOULDBLOCK && errno != EINTR)
 			return say(FC_FAILED, "%s: %s", LOCK_FILE, strerror(errno));
 		if (!ms_left(r->give_up, 1))
-			return say(FC_TIMEOUT, "%s: another freezectl is freezing; no image was made",
+			return say(FC_TIMEOUT, "%s: another freezectl is freezing; no image made",
 				   r->d.name);
 		usleep(LOCK_USEC);
 	}
