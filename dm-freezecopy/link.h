@@ -70,7 +70,10 @@ struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool
 void fzc_link_destroy(struct fzc_link *link);
 /* Start the threads.  A listening address that cannot be bound is retried, and reported. */
 int fzc_link_start(struct fzc_link *link);
-/* Ends the connection and joins all threads; disconnected has been called when it returns.  Sleeps. */
+/*
+ * Ends the connection and joins all threads; disconnected has been called when
+ * it returns.  Sleeps.
+ */
 void fzc_link_stop(struct fzc_link *link);
 
 /*

@@ -19,8 +19,8 @@
 #define FZC_MAX_CTL		512U	/* payload of a control frame */
 
 /* flags of a head */
-#define FZC_WIRE_ZERO		(1U << 0)	/* DATA: the blocks are zeroes, no payload */
-#define FZC_WIRE_DIRECT		(1U << 1)	/* DATA: first copy, straight to the volume */
+#define FZC_WIRE_ZERO		0x1U	/* DATA: the blocks are zeroes, no payload */
+#define FZC_WIRE_DIRECT		0x2U	/* DATA: first copy, straight to the volume */
 
 struct fzc_wire_head {
 	__le32 magic;
