@@ -160,6 +160,7 @@ static int rx_session_ok(struct fzc_pcore *p)
 		p->sb.stage = p->draw;
 	p->sb.flags &= ~FZC_SB_NEW_STAGE;
 	p->told = 0;
+	p->sb.told = 0;
 	p->session_at = fzc_p_dirty_super(p);
 	p->link = FZC_LINK_CURRENT;
 	return 0;
@@ -206,6 +207,13 @@ static void copied(struct fzc_pcore *p, const struct fzc_xfer *x)
 	for (b = x->first; b < x->first + x->n; b++)
 		if (!fzc_map_test(&p->unsent, b))
 			fzc_intent_unmark(&p->in, b);
+	/*
+	 * A secondary that comes back with less than that must be noticed even
+	 * after a crash here: the count is durable before the bitmap is.
+	 */
+	p->sb.told = p->told;
+	p->in.hold = true;
+	p->record_at = fzc_p_dirty_super(p);
 }
 
 /* A run of the closing image is durable there. */

@@ -325,12 +325,15 @@ static void sync_done(struct fzc_score *s, const struct fzc_act *act, int err)
 
 /* ---- commit ---- */
 
-/* R14: all of it is durable: one superblock write makes it the image. */
+/*
+ * R14: all of it is durable, or the primary would not have said ALL_SENT: one
+ * superblock write makes it the image.
+ */
 static void commit_step(struct fzc_score *s)
 {
 	struct fzc_super *sb = &s->sb;
 
-	if (!s->commit.number || s->commit_at || s->durable < s->frames)
+	if (!s->commit.number || s->commit_at)
 		return;
 	sb->image = s->commit;
 	sb->freeze.number = 0;

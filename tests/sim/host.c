@@ -148,6 +148,15 @@ void host_synced(u64 ticket, int err)
 	}
 }
 
+/* R10: what the secondary has committed is durable on the primary too. */
+void host_image_committed(const struct image *im)
+{
+	u32 s;
+
+	for (s = 0; s < W.sectors; s++)
+		now_durable(s, im->pos[s]);
+}
+
 bool host_busy(void)
 {
 	struct hop *h;
@@ -250,6 +259,7 @@ static void check_survivor(u32 s, u64 v)
 		     s, (unsigned long long)v, (unsigned long long)W.hist[s][0]);
 	W.last[s] = v;
 	W.pending[s] = false;
+	W.hist_base[s] += W.hist_n[s];	/* a position never comes again */
 	W.hist[s][0] = v;
 	W.hist_n[s] = 1;
 	W.done_pos[s] = W.hist_base[s];

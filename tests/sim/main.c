@@ -156,7 +156,7 @@ static void maybe_rollback(void)
 {
 	u32 i;
 
-	if (!W.have_backup || W.on_backup || !chance(15))
+	if (!W.have_backup || W.on_backup || !chance(50))
 		return;
 	for (i = 0; i < FZC_NR_DEVS; i++) {
 		disk_copy(&W.saved[i], &W.sd[i]);
@@ -253,7 +253,7 @@ static void fault(void)
 			hit(F_PSTOP);
 			W.p_want_stop = true;
 		}
-	} else if (kind < 94) {
+	} else if (kind < 92) {
 		if (W.sstate == RUNNING && !W.s_want_stop) {
 			hit(F_SSTOP);
 			W.s_want_stop = true;

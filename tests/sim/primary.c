@@ -93,6 +93,7 @@ void p_check_cut(void)
 	n = &W.image[W.images++];
 	n->img = *img;
 	memcpy(n->val, W.last, sizeof(n->val));
+	memcpy(n->pos, W.done_pos, sizeof(n->pos));
 	for (u32 i = 0; i < MAX_HOPS; i++) {
 		struct hop *h = &W.hop[i];
 
@@ -219,7 +220,7 @@ bool p_deliver(void)
 		W.acked_number = max(W.acked_number, pk->msg.image.number);
 	err = fzc_p_rx(&W.p, &pk->msg);
 	/* a secondary that was accepted with old disks goes on with them */
-	if (!err && pk->msg.type == FZC_MSG_HELLO && W.on_backup) {
+	if (!err && pk->msg.type == FZC_MSG_HELLO && W.on_backup && pk->backup) {
 		W.on_backup = W.have_backup = false;
 		W.acked_number = W.s.sb.image.number;
 	}

@@ -69,6 +69,7 @@ static void check_image(const struct image *im)
 void s_check(void)
 {
 	const struct fzc_img *img = &W.s.sb.image;
+	bool new = img->number > W.seen_number;
 	const struct image *im;
 
 	if (W.sstate != RUNNING || W.recovered_checked || !W.s.has_image || W.s.commit_at)
@@ -76,12 +77,14 @@ void s_check(void)
 	if (img->number < W.acked_number && !W.on_backup)
 		fail("P2: the secondary is back at image %llu, %llu was committed",
 		     (unsigned long long)img->number, (unsigned long long)W.acked_number);
-	if (img->number > W.seen_number) {
+	if (new) {
 		W.seen_number = img->number;
 		W.st.commits++;
 		say("secondary: image %llu", (unsigned long long)img->number);
 	}
 	im = find_image(img);
+	if (im && new)
+		host_image_committed(im);
 	if (!im)
 		fail("P1: the secondary committed image %llu, which was never made",
 		     (unsigned long long)img->number);
@@ -95,6 +98,7 @@ static void send_msg(const struct fzc_msg *msg)
 
 	say("secondary: sends %u", msg->type);
 	pk->msg = *msg;
+	pk->backup = W.on_backup;
 	if (!W.sc)
 		free(pk);
 	else

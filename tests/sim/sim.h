@@ -95,6 +95,7 @@ struct packet {
 	bool data;
 	bool zero;
 	bool direct;
+	bool backup;	/* sent by a secondary with old disks */
 	struct fzc_msg msg;
 	u64 image;
 	u64 first;
@@ -134,6 +135,7 @@ struct hop {
 struct image {
 	struct fzc_img img;
 	u64 val[MAX_SECTORS];
+	u32 pos[MAX_SECTORS];	/* of the newest write in it, by sector */
 };
 
 enum fault { F_CUT, F_PCRASH, F_SCRASH, F_BOTH, F_PSTOP, F_SSTOP, F_NR };
@@ -230,6 +232,7 @@ void host_synced(u64 ticket, int err);
 void host_check_primary(bool after_crash);
 void host_crash(void);
 bool host_busy(void);
+void host_image_committed(const struct image *im);
 
 /* primary.c, secondary.c: the shells */
 bool p_step(void);
