@@ -26,6 +26,7 @@
 #include <linux/sched/task.h>
 #include <linux/slab.h>
 
+#include "core/ondisk.h"
 #include "link.h"
 #include "sock.h"
 
@@ -38,7 +39,7 @@
 #define BACKOFF_MIN	(HZ / 5)
 #define BACKOFF_MAX	(5 * HZ)
 #define STABLE		(5 * HZ)	/* a connection that lived that long resets the backoff */
-#define RING		64
+#define RING		(64 + FZC_MAX_DAMAGED)	/* a secondary may NEED all of these at once */
 #define MAX_PAGES	(FZC_MAX_RUN_BYTES / PAGE_SIZE)
 
 enum link_state { LINK_DOWN, LINK_UP, LINK_CLOSING };

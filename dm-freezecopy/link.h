@@ -79,8 +79,8 @@ void fzc_link_stop(struct fzc_link *link);
 /*
  * Queue for sending, in call order.  Any context, may be called under the
  * core's spinlock.  Without a connection the message is dropped, and the data
- * frame is given back through tx_done.  Messages come from a preallocated ring
- * of 64; when it is full the connection is dropped.
+ * frame is given back through tx_done.  Messages come from a preallocated
+ * ring; when it is full the connection is dropped.
  */
 void fzc_link_send_msg(struct fzc_link *link, const struct fzc_msg *msg);
 void fzc_link_send_data(struct fzc_link *link, struct fzc_tx *tx);
