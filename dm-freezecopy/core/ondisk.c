@@ -19,7 +19,7 @@ static void check_layout(void)
 	BUILD_BUG_ON(sizeof(struct fzc_index_body) != FZC_BODY);
 	BUILD_BUG_ON(sizeof(struct fzc_damaged_body) > FZC_BODY);
 	BUILD_BUG_ON(sizeof(struct fzc_page) != FZC_PAGE);
-	BUILD_BUG_ON(MAX_REGIONS > FZC_BODY * 8);
+	BUILD_BUG_ON(FZC_BODY * 8 < MAX_REGIONS);
 }
 
 u64 fzc_area_offset(const struct fzc_geometry *geo, enum fzc_area area, u32 page, u8 copy)
@@ -92,7 +92,7 @@ int fzc_geometry_init(struct fzc_geometry *geo, u64 sectors, u32 block_size, cha
 	geo->sectors = sectors;
 	geo->block_size = block_size;
 	geo->block_shift = shift;
-	geo->blocks = (sectors + (1ULL << (shift - 9)) - 1) >> (shift - 9);
+	geo->blocks = sectors ? ((sectors - 1) >> (shift - 9)) + 1 : 0;
 	if (!sectors || geo->blocks > FZC_MAX_BLOCKS) {
 		scnprintf(why, FZC_REASON_LEN,
 			  "size %llu sectors is %llu blocks of %u bytes: expected 1 to %llu blocks",

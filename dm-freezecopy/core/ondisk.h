@@ -61,18 +61,18 @@ struct fzc_disk_image {
 };
 
 /* Flags of a superblock */
-#define FZC_SB_CLEAN		(1U << 0)	/* stopped in order, nothing to replay */
-#define FZC_SB_FIRST_COPY	(1U << 1)	/* no image was ever committed */
-#define FZC_SB_CHANGED_ALL	(1U << 2)	/* bitmap not written yet: all blocks count as changed */
-#define FZC_SB_NEW_STAGE	(1U << 3)	/* primary: what the secondary staged is void */
-#define FZC_SB_FREEZE		(1U << 4)	/* a freeze is recorded */
-#define FZC_SB_FOLDING		(1U << 5)	/* primary: the other area is being folded in */
-#define FZC_SB_BLANK		(1U << 6)	/* secondary: belongs to no pair yet */
-#define FZC_SB_MERGING		(1U << 7)	/* secondary: the other stage is being merged */
-#define FZC_SB_RECOVERED	(1U << 8)	/* secondary: recovered, writable when merged */
-#define FZC_SB_COPIED		(1U << 9)	/* primary: the first copy has gone over all blocks */
+#define FZC_SB_CLEAN		BIT(0)	/* stopped in order, nothing to replay */
+#define FZC_SB_FIRST_COPY	BIT(1)	/* no image was ever committed */
+#define FZC_SB_CHANGED_ALL	BIT(2)	/* no bitmap yet: all blocks count as changed */
+#define FZC_SB_NEW_STAGE	BIT(3)	/* primary: what the secondary staged is void */
+#define FZC_SB_FREEZE		BIT(4)	/* a freeze is recorded */
+#define FZC_SB_FOLDING		BIT(5)	/* primary: the other area is being folded in */
+#define FZC_SB_BLANK		BIT(6)	/* secondary: belongs to no pair yet */
+#define FZC_SB_MERGING		BIT(7)	/* secondary: the other stage is being merged */
+#define FZC_SB_RECOVERED	BIT(8)	/* secondary: recovered, writable when merged */
+#define FZC_SB_COPIED		BIT(9)	/* primary: the first copy went over all blocks */
 
-#define FZC_SB_FORMATTING	(1U << 10)	/* the rest of the metadata is not written yet */
+#define FZC_SB_FORMATTING	BIT(10)	/* the rest of the metadata is not written yet */
 
 #define FZC_DEVICE_ID_LEN	64
 
@@ -127,8 +127,8 @@ struct fzc_diff_body {
 	__le32 slots;
 };
 
-#define FZC_ENTRY_USED	(1U << 0)
-#define FZC_ENTRY_ZERO	(1U << 1)
+#define FZC_ENTRY_USED	BIT(0)
+#define FZC_ENTRY_ZERO	BIT(1)
 
 struct fzc_index_entry {
 	__le64 block;

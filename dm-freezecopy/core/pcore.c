@@ -58,7 +58,7 @@ int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
 	u64 running = p->freezing.number;
 
 	if (p->phase == FZC_PHASE_DOUBT) {
-		fzc_p_say(p, "image %llu is in doubt since an unclean stop, until the secondary is heard",
+		fzc_p_say(p, "image %llu is in doubt until the secondary is heard",
 			  (unsigned long long)running);
 		return -EBUSY;
 	}
@@ -202,7 +202,7 @@ int fzc_p_abort(struct fzc_pcore *p, const char *why)
 		return -ENOENT;
 	case FZC_PHASE_SENT:
 	case FZC_PHASE_DOUBT:
-		fzc_p_say(p, "freeze %llu can no longer be aborted: only the secondary knows whether it is committed",
+		fzc_p_say(p, "freeze %llu: too late, the secondary may have committed it",
 			  (unsigned long long)p->freezing.number);
 		return -EBUSY;
 	default:

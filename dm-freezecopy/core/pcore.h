@@ -26,6 +26,7 @@ enum fzc_phase {
 
 enum fzc_p_link {
 	FZC_LINK_DOWN,
+	FZC_LINK_REFUSED,	/* connected, the peer is being told why it is refused */
 	FZC_LINK_HELLO,		/* connected, our hello is out */
 	FZC_LINK_PENDING,	/* the new session id is being made durable as pending */
 	FZC_LINK_SESSION,	/* SESSION is out */
@@ -143,6 +144,7 @@ struct fzc_pcore {
 	u64 session_at;
 	bool send_hello;
 	bool send_session;
+	bool send_refuse;	/* REFUSE with the reason, then drop */
 	bool drop;
 	u8 order;
 

@@ -2,8 +2,11 @@
 /* The primary's core: from disk to memory, formatting, and back to disk at a clean stop. */
 #include "load.h"
 
-enum { LOAD_SUPER, LOAD_DIFF, LOAD_REGIONS, LOAD_CHANGED0, LOAD_CHANGED1, LOAD_UNSENT,
-       LOAD_FROZEN, LOAD_INDEX, LOAD_END };
+enum {
+	LOAD_SUPER, LOAD_DIFF, LOAD_REGIONS, LOAD_CHANGED0, LOAD_CHANGED1, LOAD_UNSENT,
+	LOAD_FROZEN, LOAD_INDEX, LOAD_END,
+};
+
 enum { STOP_NO, STOP_CLOSE, STOP_PAGES, STOP_FLUSH, STOP_SUPER, STOP_DONE };
 
 /* How many pages a step has. */
@@ -162,7 +165,7 @@ int fzc_p_start(struct fzc_pcore *p)
 	}
 	if (clean && memcmp(p->sb.data_hash, none, 32) &&
 	    memcmp(p->sb.data_hash, p->opts.data_hash, 32) && !p->opts.take_all) {
-		fzc_p_say(p, "data was written to since the clean stop (hash of its first and last MiB); to take all of it as changed load the table with take_all_changed yes");
+		fzc_p_say(p, "data was written to since the clean stop (accept: take_all_changed yes)");
 		return -EINVAL;
 	}
 	p->freezing = p->sb.freeze;

@@ -32,6 +32,7 @@ void fzc_p_connected(struct fzc_pcore *p, const struct fzc_id *draw)
 	p->frames = 0;
 	p->all_sent = false;
 	p->send_hello = true;
+	p->send_refuse = false;
 	p->drop = false;
 }
 
@@ -61,6 +62,7 @@ void fzc_p_disconnected(struct fzc_pcore *p)
 	p->peer_full = false;
 	p->send_hello = false;
 	p->send_session = false;
+	p->send_refuse = false;
 	p->send_abort = 0;
 	p->notify_freeze = false;
 	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++) {
@@ -125,8 +127,13 @@ static int rx_hello(struct fzc_pcore *p, const struct fzc_hello *h)
 	v.in_doubt = p->phase == FZC_PHASE_DOUBT;
 	v.new_stage = p->sb.flags & FZC_SB_NEW_STAGE;
 	err = fzc_session_decide(&v, h, &d, p->reason);
-	if (err)
-		return err;
+	if (err) {
+		/* the connection is dropped once the peer knows why */
+		p->send_refuse = true;
+		p->link = FZC_LINK_REFUSED;
+		fzc_p_event(p, FZC_EVENT_ERROR);
+		return 0;
+	}
 	if (d.finish)
 		fzc_p_finish(p);
 	if (d.abort)
@@ -231,7 +238,7 @@ static int rx_durable(struct fzc_pcore *p, u64 frame)
 	struct fzc_xfer *x;
 
 	if (frame > p->frames || frame < p->told) {
-		fzc_p_say(p, "the secondary says that %llu frames are durable, expected %llu to %llu",
+		fzc_p_say(p, "%llu frames durable on the secondary, expected %llu to %llu",
 			  (unsigned long long)frame, (unsigned long long)p->told,
 			  (unsigned long long)p->frames);
 		return -EPROTO;
@@ -380,6 +387,13 @@ bool fzc_p_session_next(struct fzc_pcore *p, struct fzc_act *act)
 		p->send_hello = false;
 		m->type = FZC_MSG_HELLO;
 		fill_hello(p, &m->hello);
+		return true;
+	}
+	if (p->send_refuse) {
+		p->send_refuse = false;
+		p->drop = true;
+		m->type = FZC_MSG_REFUSE;
+		memcpy(m->reason, p->reason, FZC_REASON_LEN);
 		return true;
 	}
 	if (p->send_session && fzc_p_recorded(p)) {

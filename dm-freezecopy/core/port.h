@@ -53,6 +53,7 @@ typedef int64_t s64;
 #define le32_to_cpu(x)	le32toh((uint32_t)(x))
 #define le64_to_cpu(x)	le64toh((uint64_t)(x))
 
+#define BIT(n)			(1UL << (n))
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
 #define BUILD_BUG_ON(c)		_Static_assert(!(c), #c)
 #define __packed		__attribute__((packed))

@@ -525,7 +525,8 @@ static bool pick_fold(struct fzc_score *s)
 	c->from_dev = fzc_stage_dev(!cur);
 	c->to_dev = fzc_stage_dev(cur);
 	for (b = fzc_map_next(&s->staged[!cur], s->fold_cursor);
-	     b < s->geo.blocks && c->n < FZC_COPY_BATCH; b = fzc_map_next(&s->staged[!cur], b + 1)) {
+	     b < s->geo.blocks && c->n < FZC_COPY_BATCH;
+	     b = fzc_map_next(&s->staged[!cur], b + 1)) {
 		struct fzc_copy_item *it = &c->item[c->n++];
 
 		memset(it, 0, sizeof(*it));

@@ -3,8 +3,11 @@
 #include "load.h"
 #include "score.h"
 
-enum { LOAD_SUPER, LOAD_DIFF, LOAD_DIFF_B, LOAD_REGIONS, LOAD_PROGRESS, LOAD_DAMAGED,
-       LOAD_CHANGED, LOAD_INDEX_A, LOAD_INDEX_B, LOAD_END };
+enum {
+	LOAD_SUPER, LOAD_DIFF, LOAD_DIFF_B, LOAD_REGIONS, LOAD_PROGRESS, LOAD_DAMAGED,
+	LOAD_CHANGED, LOAD_INDEX_A, LOAD_INDEX_B, LOAD_END,
+};
+
 enum { STOP_NO, STOP_CLOSE, STOP_SUPER, STOP_DONE };
 
 static u32 step_pages(const struct fzc_score *s, u8 step)
@@ -168,7 +171,7 @@ int fzc_s_start(struct fzc_score *s)
 	}
 	if (s->sb.flags & FZC_SB_CLEAN && memcmp(s->sb.data_hash, none, 32) &&
 	    memcmp(s->sb.data_hash, s->opts.data_hash, 32)) {
-		fzc_s_say(s, "data was written to since the clean stop (hash of its first and last MiB): it is no longer image %llu",
+		fzc_s_say(s, "data: hash of its first and last MiB differs: no longer image %llu",
 			  (unsigned long long)s->sb.image.number);
 		return -EINVAL;
 	}

@@ -107,7 +107,7 @@ static inline bool fzc_slots_dirty(const struct fzc_slots *s)
 	return s->dirty.count || s->todo.count;
 }
 
-/* Replay: take over what one valid index page says.  False: it contradicts itself; @why says how. */
+/* Replay: take over what one valid index page says; false: it contradicts itself. */
 bool fzc_slots_load(struct fzc_slots *s, u32 page, u8 copy, const struct fzc_index_body *body,
 		    u64 blocks, char *why, u32 why_len);
 

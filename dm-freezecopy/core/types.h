@@ -23,13 +23,13 @@
 #define FZC_PAGE		4096U	/* unit of metadata I/O */
 #define FZC_SECTOR		512U
 #define FZC_MIN_BLOCK		4096U
-#define FZC_MAX_BLOCK		(1U << 20)
+#define FZC_MAX_BLOCK		0x100000U
 #define FZC_MAX_BLOCKS		((u64)U32_MAX - 1)	/* slots name blocks with 32 bits */
 #ifndef FZC_MAX_RUN		/* the simulator wants small bounds, to reach them */
 #define FZC_MAX_RUN		256U	/* blocks in one frame */
 #define FZC_COPY_BATCH		64	/* blocks in one step of a merge */
 #endif
-#define FZC_MAX_RUN_BYTES	(1U << 20)
+#define FZC_MAX_RUN_BYTES	0x100000U
 #define FZC_REASON_LEN		256
 #define FZC_NAME_LEN		64	/* label of an image */
 
@@ -156,7 +156,7 @@ struct fzc_session {
 	struct fzc_id session;
 	struct fzc_id stage;
 	u64 building;		/* image number that the current stage builds */
-	struct fzc_img freeze;	/* running freeze, or number 0: none (any the secondary has is void) */
+	struct fzc_img freeze;	/* number 0: none, any that the secondary has is void */
 };
 
 struct fzc_msg {

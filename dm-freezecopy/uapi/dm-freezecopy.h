@@ -102,7 +102,7 @@ struct fzc_wait {
 	struct fzc_head head;
 	__u32 what;		/* enum fzc_wait_for */
 	__u32 timeout_ms;	/* 0: for ever */
-	__u64 number;		/* in: see above; out: the image committed, or the event counter */
+	__u64 number;		/* in: see above; out: image committed, or event counter */
 	__u64 reserved[4];
 };
 
@@ -154,7 +154,7 @@ enum fzc_connection {
 	FZC_CONN_CONNECTING = 1,	/* primary: trying; secondary: listening */
 	FZC_CONN_HANDSHAKE = 2,
 	FZC_CONN_CONNECTED = 3,
-	FZC_CONN_REFUSED = 4,	/* the last attempt was refused, see error; the primary keeps trying */
+	FZC_CONN_REFUSED = 4,	/* refused, see error; the primary keeps trying */
 };
 
 enum fzc_freeze_phase {
@@ -188,7 +188,7 @@ struct fzc_query {
 	__u32 connection;	/* enum fzc_connection */
 	__u32 phase;		/* enum fzc_freeze_phase */
 	__u8 pair_uuid[16];
-	char peer[FZC_PEER_LEN];	/* "192.0.2.1:7744", the peer (primary) or listen (secondary) address */
+	char peer[FZC_PEER_LEN];	/* "192.0.2.1:7744": peer, or listening address */
 	__u64 last_contact;	/* wall clock of the last frame from the peer, 0: never */
 	struct fzc_image image;	/* committed */
 	struct fzc_image freezing;	/* running freeze; number 0: none */

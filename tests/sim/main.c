@@ -186,7 +186,7 @@ static void take_backup(void)
 {
 	u32 i;
 
-	if (W.on_backup || W.sstate != RUNNING)
+	if (W.on_backup || W.sstate != RUNNING || W.rot_block != U64_MAX)
 		return;
 	for (i = 0; i < FZC_NR_DEVS; i++) {
 		disk_copy(&W.backup[i], &W.sd[i]);
@@ -487,6 +487,9 @@ static void recover(void)
 	W.s_want_stop = false;
 	if (W.pstate != DOWN)
 		p_crash(keep_style());
+	if (W.on_backup)	/* then these are what there is to recover */
+		W.acked_number = 0;
+	W.on_backup = false;
 	W.p_dead = true;
 	while (W.step < end && !W.failed && (W.sstate != RUNNING || W.sc || !fzc_s_idle(&W.s)))
 		step();

@@ -220,19 +220,19 @@ bool p_deliver(void)
 		W.acked_number = max(W.acked_number, pk->msg.image.number);
 	err = fzc_p_rx(&W.p, &pk->msg);
 	/* a secondary that was accepted with old disks goes on with them */
-	if (!err && pk->msg.type == FZC_MSG_HELLO && W.on_backup && pk->backup) {
+	if (!err && W.p.link == FZC_LINK_PENDING && W.on_backup && pk->backup) {
 		W.on_backup = W.have_backup = false;
 		W.acked_number = W.s.sb.image.number;
 	}
-	if (err == -EPROTO && !W.on_backup && !strstr(W.p.reason, "secondary has") &&
-	    W.p.link > FZC_LINK_HELLO)
+	if (err == -EPROTO && W.p.link > FZC_LINK_HELLO)
 		fail("the primary does not understand its peer: %s", W.p.reason);
-	if (err) {
+	if (W.p.link == FZC_LINK_REFUSED) {
 		say("primary: refuses: %s", W.p.reason);
 		if (W.calm && !W.on_backup && !W.recovering)
 			fail("P5: refused for no reason: %s", W.p.reason);
-		p_disconnect();
 	}
+	if (err)
+		p_disconnect();
 	free(pk);
 	p_check_cut();
 	return true;

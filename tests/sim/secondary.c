@@ -203,7 +203,9 @@ bool s_deliver(void)
 		return false;
 	pk = c->ps.p[c->ps.head++ % QUEUE];
 	ok = pk->data ? deliver_data(pk) : !fzc_s_rx(&W.s, &pk->msg);
-	if (!ok) {
+	if (!ok && !pk->data && pk->msg.type == FZC_MSG_REFUSE) {
+		s_disconnect();
+	} else if (!ok) {
 		say("secondary: refuses: %s", W.s.reason);
 		/* a protocol error between two sound peers is a bug */
 		if (!W.on_backup)
