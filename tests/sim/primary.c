@@ -228,7 +228,7 @@ bool p_deliver(void)
 		fail("the primary does not understand its peer: %s", W.p.reason);
 	if (W.p.link == FZC_LINK_REFUSED) {
 		say("primary: refuses: %s", W.p.reason);
-		if (W.calm && !W.on_backup && !W.recovering)
+		if (W.calm && !W.on_backup && !pk->backup && !W.recovering)
 			fail("P5: refused for no reason: %s", W.p.reason);
 	}
 	if (err)
