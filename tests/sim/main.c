@@ -127,6 +127,7 @@ static void make_world(u64 seed, bool verbose)
 	make_side(&W.pgeo, &W.popts, W.pd, false);
 	make_side(&W.sgeo, &W.sopts, W.sd, true);
 	W.popts.identical = chance(70);
+	W.archivist = chance(25);
 	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
 	W.smem = memory(keep.smem, &keep.sbytes, fzc_s_bytes(&W.sgeo));
 	W.pbytes = keep.pbytes;
@@ -222,6 +223,8 @@ static void fault(void)
 {
 	u32 kind = below(100);
 
+	if (W.archivist && chance(40))
+		kind = 95;
 	if (kind < 30) {
 		if (W.pc && !W.pc->cut) {
 			hit(F_CUT);
