@@ -17,6 +17,7 @@ struct job {
 	struct fzc_dev *dev;
 	struct fzc_cut cut;
 	bool given_up;		/* the caller has left: no cut any more */
+	bool ended;		/* before @done */
 	u32 state;
 	int err;
 };
@@ -93,6 +94,7 @@ static void job_work(struct work_struct *work)
 	}
 	if (!job->err)
 		job->err = fzc_primary_recorded(job->dev, &job->cut);
+	smp_store_release(&job->ended, true);	/* what it found is there: fzc_fsfreeze_cut() */
 	complete(&job->done);
 	put_job(job);
 }
@@ -127,7 +129,7 @@ int fzc_fsfreeze_cut(struct fzc_dev *dev, struct fzc_cut *cut, u32 *state)
 	left = max_t(long, cut->deadline - jiffies, 1);
 	left = wait_for_completion_killable_timeout(&job->done, left);
 	r = left > 0 ? job->err : give_up(job, left);
-	if (completion_done(&job->done)) {
+	if (smp_load_acquire(&job->ended)) {	/* job_work() */
 		*cut = job->cut;
 		*state = job->state;
 	} else {
