@@ -85,7 +85,7 @@ int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
 		fzc_p_say(p, "not connected to the secondary (force makes the cut all the same)");
 		return -ENOTCONN;
 	}
-	if (p->stop_step || !fzc_intent_can_cut(&p->in)) {
+	if (p->stop_step || p->send_abort || !fzc_intent_can_cut(&p->in)) {
 		fzc_p_say(p, "the last generation is still being put away");
 		return -EAGAIN;
 	}
@@ -174,7 +174,9 @@ void fzc_p_void_freeze(struct fzc_pcore *p, const char *why)
 		return;
 	fzc_p_say(p, "freeze %llu aborted: %s", (unsigned long long)p->freezing.number, why);
 	p->phase = FZC_PHASE_IDLE;
-	p->send_abort = p->freezing.number;
+	/* before SESSION is out there is nothing to take back */
+	if (p->link >= FZC_LINK_SESSION)
+		p->send_abort = p->freezing.number;
 	p->aborted = p->freezing.number;
 	p->freezing.number = 0;
 	p->notify_freeze = false;

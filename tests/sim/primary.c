@@ -224,6 +224,9 @@ bool p_deliver(void)
 		W.on_backup = W.have_backup = false;
 		W.acked_number = W.s.sb.image.number;
 	}
+	/* accepted, and swapped for the true disks at that moment: these are refused from now on */
+	if (!err && W.p.link == FZC_LINK_PENDING && !W.on_backup && pk->backup)
+		W.failed = W.excused = true;
 	if (err == -EPROTO && W.p.link > FZC_LINK_HELLO)
 		fail("the primary does not understand its peer: %s", W.p.reason);
 	if (W.p.link == FZC_LINK_REFUSED) {

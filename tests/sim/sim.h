@@ -158,6 +158,7 @@ struct world {
 	u32 step;
 	bool verbose;
 	bool failed;
+	bool excused;	/* ended early, for no fault of the core */
 	bool archivist;	/* backups are taken often */
 	bool calm;	/* no more faults: progress is owed */
 	u32 sectors;
