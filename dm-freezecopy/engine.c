@@ -77,9 +77,6 @@ static void reap(struct fzc_dev *dev)
 /* The actions that end at once. */
 static void run_now(struct fzc_dev *dev, const struct fzc_act *act)
 {
-	struct fzc_engine *e = &dev->engine;
-	unsigned long flags;
-
 	switch (act->kind) {
 	case FZC_ACT_SYNCED:
 		fzc_hio_synced(dev, act->ticket, act->err);
@@ -88,12 +85,10 @@ static void run_now(struct fzc_dev *dev, const struct fzc_act *act)
 		fzc_hio_wake(dev);
 		break;
 	case FZC_ACT_EVENT:
-		spin_lock_irqsave(&dev->lock, flags);
 		fzc_dev_event(dev, act->event);
-		spin_unlock_irqrestore(&dev->lock, flags);
 		break;
 	case FZC_ACT_DROP:
-		e->ops->drop(dev);
+		dev->engine.ops->drop(dev);
 		break;
 	default:	/* SEND was done under the lock, AGAIN asks for nothing */
 		break;
@@ -181,6 +176,7 @@ static void tick_work(struct work_struct *work)
 	spin_lock_irqsave(&dev->lock, flags);
 	if (e->running) {
 		e->ops->tick(dev);
+		fzc_dev_tick(dev);
 		queue_delayed_work(dev->wq, &e->tick, HZ);
 		queue_work(dev->wq, &e->work);
 	}
@@ -212,19 +208,6 @@ static void copy_begin(struct fzc_engine *e)
 	atomic_set(&e->copy_left, 1);
 }
 
-static u32 crc_of(struct page **pages, u32 bytes)
-{
-	u32 crc = ~0U, i;
-
-	for (i = 0; bytes; i++) {
-		u32 len = min_t(u32, bytes, PAGE_SIZE);
-
-		crc = fzc_crc32c(crc, page_address(pages[i]), len);
-		bytes -= len;
-	}
-	return ~crc;
-}
-
 static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n, u32 pages)
 {
 	struct fzc_engine *e = &dev->engine;
@@ -251,8 +234,8 @@ static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n
 		if (e->copy_io[i].err)
 			it->result = FZC_COPY_EIO;
 		else if (!it->zero && it->check &&
-			 crc_of(&e->copy_page[i * pages], fzc_dev_block_bytes(dev, it->block)) !=
-			 it->crc)
+			 fzc_io_crc(&e->copy_page[i * pages],
+				    fzc_dev_block_bytes(dev, it->block)) != it->crc)
 			it->result = FZC_COPY_BAD;
 	}
 }

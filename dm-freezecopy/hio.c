@@ -21,13 +21,20 @@ struct part {
 	struct bio bio;	/* last */
 };
 
-/* A block whose new slot gets the bytes of a bio and, around them, those from DATA (R2). */
+/*
+ * A whole block in memory: its new slot gets the bytes of a bio and, around
+ * them, those from DATA (R2); or (@check) a read takes its bytes from a slot
+ * whose checksum is verified first (R16).
+ */
 struct fzc_fill {
 	struct list_head list;
 	struct bio *parent;
 	struct page **pages;
 	u64 block;
 	u32 slot;
+	u32 crc;
+	u8 which;	/* with @check: the slot's device */
+	bool check;
 	u32 skip;	/* where the block's bytes begin in the bio */
 	u32 from;	/* and in the block */
 	u32 bytes;	/* how many */
@@ -314,6 +321,19 @@ static void fill_read(void *ctx, int err)
 	spin_unlock_irqrestore(&s->fill_lock, flags);
 }
 
+/* Byte @at of the block on into @to. */
+static void from_block(struct fzc_fill *f, u32 at, void *to, u32 len)
+{
+	while (len) {
+		u32 n = min_t(u32, len, PAGE_SIZE - at % PAGE_SIZE);
+
+		memcpy(to, page_address(f->pages[at / PAGE_SIZE]) + at % PAGE_SIZE, n);
+		to += n;
+		at += n;
+		len -= n;
+	}
+}
+
 static void to_block(struct fzc_fill *f, u32 at, const void *from, u32 len)
 {
 	while (len) {
@@ -331,7 +351,7 @@ static void to_block(struct fzc_fill *f, u32 at, const void *from, u32 len)
 	}
 }
 
-/* Lay the bio's bytes over the block. */
+/* Lay the bio's bytes over the block; or, for a read, the other way round. */
 static void overlay(struct fzc_fill *f)
 {
 	struct bio *bio = f->parent;
@@ -349,14 +369,43 @@ static void overlay(struct fzc_fill *f)
 	__bio_for_each_segment(bv, bio, iter, start) {
 		void *from = bvec_kmap_local(&bv);
 
-		to_block(f, at, from, bv.bv_len);
+		if (f->check)
+			from_block(f, at, from, bv.bv_len);
+		else
+			to_block(f, at, from, bv.bv_len);
 		kunmap_local(from);
 		at += bv.bv_len;
 	}
 }
 
+/* R16: what a stage gives is not trusted. */
+static void check_one(struct fzc_dev *dev, struct fzc_fill *f)
+{
+	struct bio *parent = f->parent;
+	unsigned long flags;
+
+	if (!f->err && fzc_io_crc(f->pages, fzc_dev_block_bytes(dev, f->block)) != f->crc) {
+		pr_err_ratelimited("%s: block %llu: the staged content does not match its checksum\n",
+				   dev->name, f->block);
+		f->err = -EIO;
+	}
+	if (f->err)
+		hio_of(parent)->status = errno_to_blk_status(f->err);
+	else
+		overlay(f);
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->hio.ops->put(dev, f->which, f->slot, 1);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	put_fill(&dev->hio, f);
+	part_done(parent);
+}
+
 static void fill_one(struct fzc_dev *dev, struct fzc_fill *f)
 {
+	if (f->check) {
+		check_one(dev, f);
+		return;
+	}
 	if (f->err) {
 		/* not the slot's failure: the host gets its error, as from any disk */
 		struct bio *parent = f->parent;
@@ -387,7 +436,8 @@ static void fill_work(struct work_struct *work)
 		fill_one(dev, f);
 }
 
-static void submit_fill(struct bio *parent, u64 block, u32 slot, u32 skip, u32 from, u32 bytes)
+static void submit_fill(struct bio *parent, u64 block, const struct fzc_spot *spot, u32 skip,
+			u32 from, u32 bytes)
 {
 	struct fzc_hio *h = hio_of(parent);
 	struct fzc_dev *dev = h->dev;
@@ -397,13 +447,16 @@ static void submit_fill(struct bio *parent, u64 block, u32 slot, u32 skip, u32 f
 	wait_event(s->fill_wait, (f = try_get_fill(s)));
 	f->parent = parent;
 	f->block = block;
-	f->slot = slot;
+	f->slot = spot->slot;
+	f->check = spot->kind == FZC_SPOT_CHECK;
+	f->which = f->check ? spot->dev : FZC_DATA;
+	f->crc = spot->crc;
 	f->skip = skip;
 	f->from = from;
 	f->bytes = bytes;
 	atomic_inc(&h->parts);
-	fzc_io_pages(&dev->io, dev->bdev[FZC_DATA], REQ_OP_READ | REQ_SYNC,
-		     fzc_dev_at(dev, FZC_DATA, block, 0), f->pages,
+	fzc_io_pages(&dev->io, dev->bdev[f->which], REQ_OP_READ | REQ_SYNC,
+		     fzc_dev_at(dev, f->which, block, f->slot), f->pages,
 		     fzc_dev_block_bytes(dev, block), fill_read, f);
 }
 
@@ -422,7 +475,10 @@ static void submit_run(struct bio *parent, u64 block, u32 n, const struct fzc_sp
 	switch (spot->kind) {
 	case FZC_SPOT_NEW:
 		h->diff = true;
-		submit_fill(parent, block, spot->slot, skip, from - head, bytes);
+		submit_fill(parent, block, spot, skip, from - head, bytes);
+		break;
+	case FZC_SPOT_CHECK:
+		submit_fill(parent, block, spot, skip, from - head, bytes);
 		break;
 	case FZC_SPOT_ZERO:
 		zero_bytes(parent, skip, bytes);
@@ -454,7 +510,8 @@ static void simplify(const struct fzc_hio *h, u64 block, struct fzc_spot *spot)
 
 static bool follows(const struct fzc_spot *a, const struct fzc_spot *b)
 {
-	if (a->kind != b->kind || a->kind == FZC_SPOT_NEW || a->dev != b->dev)
+	if (a->kind != b->kind || a->kind == FZC_SPOT_NEW || a->kind == FZC_SPOT_CHECK ||
+	    a->dev != b->dev)
 		return false;
 	return a->kind != FZC_SPOT_AT || a->dev == FZC_DATA || b->slot == a->slot + 1;
 }
@@ -572,7 +629,7 @@ static int alloc_fills(struct fzc_dev *dev)
 	return s->fill_wq ? 0 : -ENOMEM;
 }
 
-int fzc_hio_init(struct fzc_dev *dev, const struct fzc_hio_ops *ops, bool fills)
+int fzc_hio_init(struct fzc_dev *dev, const struct fzc_hio_ops *ops)
 {
 	struct fzc_hio_set *s = &dev->hio;
 	int r;
@@ -589,9 +646,7 @@ int fzc_hio_init(struct fzc_dev *dev, const struct fzc_hio_ops *ops, bool fills)
 	init_waitqueue_head(&s->fill_wait);
 	s->can_zero = bdev_write_zeroes_sectors(dev->bdev[FZC_DATA]);
 	r = bioset_init(&s->parts, PARTS, offsetof(struct part, bio), 0);
-	if (r)
-		return r;
-	return fills ? alloc_fills(dev) : 0;
+	return r ?: alloc_fills(dev);
 }
 
 void fzc_hio_exit(struct fzc_dev *dev)

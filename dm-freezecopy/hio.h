@@ -36,6 +36,7 @@ struct fzc_hio {
 enum fzc_spot_kind {
 	FZC_SPOT_AT,	/* @dev: DATA in place, or slot @slot */
 	FZC_SPOT_NEW,	/* slot @slot, whose first content this is (R2) */
+	FZC_SPOT_CHECK,	/* reads: slot @slot of @dev, whose content has to have checksum @crc */
 	FZC_SPOT_ZERO,	/* reads: zeroes */
 	FZC_SPOT_BAD,	/* EIO */
 };
@@ -44,6 +45,7 @@ struct fzc_spot {
 	u8 kind;
 	u8 dev;
 	u32 slot;
+	u32 crc;
 };
 
 /* DONE: complete it.  AGAIN: from the start.  WAIT: complete it when h->ticket is synced. */
@@ -72,7 +74,7 @@ struct fzc_hio_set {
 	struct bio_set parts;
 	bool can_zero;			/* data executes write-zeroes */
 
-	/* Blocks that are completed from DATA before they go to a new slot. */
+	/* Blocks that are completed from DATA before they go to a new slot, or are checked. */
 	struct fzc_fill *fill;
 	u32 nfill;
 	struct list_head free_fills;	/* fill_lock, as the next */
@@ -83,8 +85,8 @@ struct fzc_hio_set {
 	struct workqueue_struct *fill_wq;	/* mixed_work waits for it: not the same rescuer */
 };
 
-/* Allocates.  @fills: the role diverts.  Sleeps. */
-int fzc_hio_init(struct fzc_dev *dev, const struct fzc_hio_ops *ops, bool fills);
+/* Allocates.  Sleeps. */
+int fzc_hio_init(struct fzc_dev *dev, const struct fzc_hio_ops *ops);
 void fzc_hio_exit(struct fzc_dev *dev);
 
 /* dm's map and end_io. */

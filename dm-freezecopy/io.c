@@ -2,6 +2,7 @@
 #include <linux/blkdev.h>
 #include <linux/completion.h>
 #include <linux/mm.h>
+#include "core/port.h"
 #include "io.h"
 
 #define IO_BIOS	16
@@ -136,4 +137,17 @@ int fzc_io_read(struct fzc_io *io, struct block_device *bdev, u64 at, struct pag
 	fzc_io_pages(io, bdev, REQ_OP_READ, at, pages, bytes, read_ended, &w);
 	wait_for_completion_io(&w.done);
 	return w.err;
+}
+
+u32 fzc_io_crc(struct page **pages, u32 bytes)
+{
+	u32 crc = ~0U, i;
+
+	for (i = 0; bytes; i++) {
+		u32 len = min_t(u32, bytes, PAGE_SIZE);
+
+		crc = fzc_crc32c(crc, page_address(pages[i]), len);
+		bytes -= len;
+	}
+	return ~crc;
 }

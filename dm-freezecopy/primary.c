@@ -143,7 +143,7 @@ static int primary_setup(struct fzc_dev *dev)
 	pr->mem = kvzalloc(fzc_p_bytes(&dev->geo), GFP_KERNEL);
 	if (!pr->mem)
 		return -ENOMEM;
-	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_primary_hio, true) ?:
+	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_primary_hio) ?:
 	    fzc_primary_send_init(pr);
 	if (r)
 		return r;

@@ -172,7 +172,7 @@ static int secondary_setup(struct fzc_dev *dev)
 	sec->mem = kvzalloc(fzc_s_bytes(&dev->geo), GFP_KERNEL);
 	if (!sec->mem)
 		return -ENOMEM;
-	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_secondary_hio, false) ?:
+	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_secondary_hio) ?:
 	    fzc_secondary_recv_init(sec);
 	if (r)
 		return r;
@@ -247,6 +247,14 @@ static const char *secondary_reason(struct fzc_dev *dev)
 static bool secondary_writable(struct fzc_dev *dev)
 {
 	return fzc_s_writable(&fzc_secondary_of(dev)->core);
+}
+
+/* The core counts reads by the parity of the commits before them. */
+static bool secondary_reads_new(struct fzc_dev *dev)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+
+	return !s->reads[!s->parity];
 }
 
 static int secondary_abort(struct fzc_dev *dev, u64 *number, char *why)
@@ -422,5 +430,6 @@ const struct fzc_role_ops fzc_secondary_role = {
 	.query = secondary_query,
 	.reached = secondary_reached,
 	.writable = secondary_writable,
+	.reads_new = secondary_reads_new,
 	.abort = secondary_abort,
 };

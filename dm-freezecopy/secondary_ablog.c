@@ -35,6 +35,10 @@ static void ablog_place(struct fzc_dev *dev, struct fzc_hio *h, u64 block, struc
 	case FZC_S_BAD:
 		spot->kind = FZC_SPOT_BAD;
 		break;
+	case FZC_S_SLOT:
+		spot->kind = FZC_SPOT_CHECK;
+		spot->crc = fzc_s_slot_crc(s, spot->dev, spot->slot);
+		break;
 	default:
 		break;
 	}
@@ -172,20 +176,11 @@ static void run_ended(void *ctx, int err)
 static void checksum(struct fzc_recv *r)
 {
 	struct fzc_dev *dev = &r->sec->dev;
-	u32 per = dev->geo.block_size / PAGE_SIZE, i, k, left;
+	u32 per = dev->geo.block_size / PAGE_SIZE, i;
 
-	for (i = 0; i < r->rx->n; i++) {
-		u32 crc = ~0U;
-
-		left = fzc_dev_block_bytes(dev, r->rx->first + i);
-		for (k = i * per; left; k++) {
-			u32 n = min_t(u32, left, PAGE_SIZE);
-
-			crc = fzc_crc32c(crc, page_address(r->page[k]), n);
-			left -= n;
-		}
-		r->crc[i] = ~crc;
-	}
+	for (i = 0; i < r->rx->n; i++)
+		r->crc[i] = fzc_io_crc(&r->page[i * per],
+				       fzc_dev_block_bytes(dev, r->rx->first + i));
 }
 
 static u8 find_places(struct fzc_recv *r)

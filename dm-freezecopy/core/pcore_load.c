@@ -165,7 +165,7 @@ int fzc_p_start(struct fzc_pcore *p)
 	}
 	if (clean && memcmp(p->sb.data_hash, none, 32) &&
 	    memcmp(p->sb.data_hash, p->opts.data_hash, 32) && !p->opts.take_all) {
-		fzc_p_say(p, "data was written to since the clean stop (accept: take_all_changed yes)");
+		fzc_p_say(p, "data was written since the clean stop (accept: take_all_changed yes)");
 		return -EINVAL;
 	}
 	p->freezing = p->sb.freeze;

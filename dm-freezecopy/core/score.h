@@ -178,6 +178,12 @@ void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int
 /* Host reads: token for read_end.  FAIL: no image yet. */
 enum fzc_go fzc_s_read_begin(struct fzc_score *s, u64 first, u64 last, u8 *token);
 enum fzc_s_place fzc_s_read_place(struct fzc_score *s, u64 block, u8 *dev, u32 *slot);
+/* The checksum that the content of a staged slot must have (R16); the shell looks. */
+static inline u32 fzc_s_slot_crc(const struct fzc_score *s, u8 dev, u32 slot)
+{
+	return s->stage[dev == FZC_DIFF_B].crc[slot];
+}
+
 /* SLOT took a reference. */
 void fzc_s_slot_put(struct fzc_score *s, u8 dev);
 void fzc_s_read_end(struct fzc_score *s, u8 token);
