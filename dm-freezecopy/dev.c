@@ -52,10 +52,34 @@ void fzc_dev_last_error(char why[FZC_MESSAGE_LEN])
 
 void fzc_dev_event(struct fzc_dev *dev, enum fzc_event_kind event)
 {
-	lockdep_assert_held(&dev->lock);
+	char why[FZC_REASON_LEN] = "";
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
 	dev->event_nr++;
 	dev->events[event]++;
+	if (event == FZC_EVENT_ERROR || event == FZC_EVENT_ABORT)
+		strscpy(why, dev->role->reason(dev), sizeof(why));
 	set_bit(event, &dev->news_bits);
+	queue_work(dev->wq, &dev->news);
+	spin_unlock_irqrestore(&dev->lock, flags);
+	if (why[0])
+		DMWARN_LIMIT("%s: %s", dev->name, why);
+}
+
+/*
+ * A page that was being read at the commit gets the old content, and is locked
+ * when the cache is emptied.  So empty it again when all such reads have ended,
+ * and once more, since a page is unlocked a little later than its read ends.
+ */
+#define STALE	2
+
+void fzc_dev_tick(struct fzc_dev *dev)
+{
+	lockdep_assert_held(&dev->lock);
+	if (!dev->stale || !dev->role->reads_new(dev))
+		return;
+	dev->stale--;
 	queue_work(dev->wq, &dev->news);
 }
 
@@ -73,11 +97,11 @@ static bool is_writable(struct fzc_dev *dev)
 /* A new content of the volume: what is cached of it is old. */
 static void new_content(struct fzc_dev *dev)
 {
-	struct block_device *bdev = dm_disk(dev->md)->part0;
-
-	if (atomic_read(&bdev->bd_openers))
+	if (atomic_read(&dm_disk(dev->md)->part0->bd_openers))
 		DMINFO("%s: its content changes while somebody has it open", dev->name);
-	invalidate_bdev(bdev);
+	spin_lock_irq(&dev->lock);
+	dev->stale = STALE;
+	spin_unlock_irq(&dev->lock);
 }
 
 /* Runs only between start and stop: @md and @ti stay. */
@@ -87,14 +111,29 @@ static void news_work(struct work_struct *work)
 	unsigned long bits = xchg(&dev->news_bits, 0);
 
 	if (dev->role->role == FZC_SECONDARY) {
-		if (bits & (BIT(FZC_EVENT_COMMIT) | BIT(FZC_EVENT_RECOVERED)))
+		bool fresh = bits & (BIT(FZC_EVENT_COMMIT) | BIT(FZC_EVENT_RECOVERED));
+
+		if (fresh)
 			new_content(dev);
+		if (fresh || !bits)	/* or the tick */
+			invalidate_bdev(dm_disk(dev->md)->part0);
 		/* writable when recovered and merged, not before */
 		if (bits & (BIT(FZC_EVENT_MERGED) | BIT(FZC_EVENT_RECOVERED)))
 			set_disk_ro(dm_disk(dev->md), !is_writable(dev));
 	}
-	dm_table_event(dev->ti->table);
+	if (bits)
+		dm_table_event(dev->ti->table);
 	wake_up_all(&dev->wait);
+}
+
+static void connect_work(struct work_struct *work)
+{
+	struct fzc_dev *dev = container_of(work, struct fzc_dev, connect);
+
+	mutex_lock(&dev->state);
+	if (dev->running && !READ_ONCE(dev->suspended))
+		fzc_dev_link_start(dev);
+	mutex_unlock(&dev->state);
 }
 
 struct fzc_dev *fzc_dev_create(const struct fzc_role_ops *role, struct dm_target *ti)
@@ -114,6 +153,7 @@ struct fzc_dev *fzc_dev_create(const struct fzc_role_ops *role, struct dm_target
 	spin_lock_init(&dev->lock);
 	init_waitqueue_head(&dev->wait);
 	INIT_WORK(&dev->news, news_work);
+	INIT_WORK(&dev->connect, connect_work);
 	dev->suspended = true;
 	return dev;
 }
@@ -323,7 +363,7 @@ int fzc_dev_start(struct fzc_dev *dev, char *why)
 	int r;
 
 	lockdep_assert_held(&dev->state);
-	opts = kzalloc(sizeof(*opts), GFP_KERNEL);
+	opts = kzalloc(sizeof(*opts), GFP_NOIO);
 	if (!opts)
 		return -ENOMEM;
 	r = fzc_meta_opts(dev, opts, why);

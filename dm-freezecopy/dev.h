@@ -61,8 +61,10 @@ struct fzc_role_ops {
 	void (*query)(struct fzc_dev *dev, struct fzc_query *q);
 	/* Has an image as WAIT asks been reached?  1 yes, 0 not yet, or -errno. */
 	int (*reached)(struct fzc_dev *dev, u32 what, u64 number);
-	/* May the host write?  Called under the lock. */
+	/* May the host write? */
 	bool (*writable)(struct fzc_dev *dev);
+	/* Have all reads ended that began before the last commit?  Secondary. */
+	bool (*reads_new)(struct fzc_dev *dev);
 
 	int (*abort)(struct fzc_dev *dev, u64 *number, char *why);
 };
@@ -108,6 +110,8 @@ struct fzc_dev {
 	wait_queue_head_t wait;		/* woken at every event, tick and round of actions */
 
 	struct work_struct news;	/* what events ask for and may sleep */
+	struct work_struct connect;	/* starts the link: resume must not allocate */
+	u8 stale;			/* lock: so often the page cache has to be emptied yet */
 	unsigned long news_bits;	/* bits by enum fzc_event_kind */
 	u64 event_nr;			/* lock */
 	u64 events[FZC_NR_EVENTS];
@@ -131,12 +135,14 @@ struct fzc_dev *fzc_dev_find(dev_t devt);
 /* Load, format if blank, start; stop in order.  Under @state; sleep. */
 int fzc_dev_start(struct fzc_dev *dev, char *why);
 void fzc_dev_stop(struct fzc_dev *dev);
-/* Under @state; sleep. */
+/* Under @state; sleep.  The first allocates: not while the device is suspended. */
 void fzc_dev_link_start(struct fzc_dev *dev);
 void fzc_dev_link_stop(struct fzc_dev *dev);
 
-/* Tell user space.  Under the lock. */
+/* Tell user space. */
 void fzc_dev_event(struct fzc_dev *dev, enum fzc_event_kind event);
+/* About once a second, under the lock. */
+void fzc_dev_tick(struct fzc_dev *dev);
 /* A trouble that a command of the current process ran into: dmesg and FZC_IOC_LAST_ERROR. */
 void fzc_dev_complain(const char *name, const char *why);
 void fzc_dev_last_error(char why[FZC_MESSAGE_LEN]);

@@ -261,7 +261,8 @@ static int copy_writes(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n
 				    &e->copy_io[i]);
 		else
 			fzc_io_pages(&dev->io, dev->bdev[c->to_dev], REQ_OP_WRITE, at,
-				     &e->copy_page[i * pages], bytes, copy_ended, &e->copy_io[i]);
+				     &e->copy_page[i * pages], bytes, copy_ended,
+				     &e->copy_io[i]);
 	}
 	copy_wait(e);
 	for (i = 0; i < n; i++)

@@ -131,10 +131,8 @@ static void target_presuspend_undo(struct dm_target *ti)
 {
 	struct fzc_dev *dev = ti->private;
 
-	mutex_lock(&dev->state);
-	fzc_dev_link_start(dev);
-	mutex_unlock(&dev->state);
 	set_suspended(dev, false);
+	queue_work(dev->wq, &dev->connect);
 }
 
 /* No I/O to any device after this. */
@@ -175,10 +173,8 @@ static void target_resume(struct dm_target *ti)
 	spin_unlock_irq(&dev->lock);
 	if (dev->role->role == FZC_SECONDARY)
 		set_disk_ro(dm_disk(dev->md), !writable);
-	mutex_lock(&dev->state);
-	fzc_dev_link_start(dev);
-	mutex_unlock(&dev->state);
 	set_suspended(dev, false);
+	queue_work(dev->wq, &dev->connect);
 }
 
 static void target_status(struct dm_target *ti, status_type_t type, unsigned int status_flags,
