@@ -437,15 +437,18 @@ static bool mergeable(struct fzc_pcore *p, u32 slot)
 static void pick_batch(struct fzc_pcore *p)
 {
 	struct fzc_copy *c = &p->copy;
-	u32 i, slot = p->merge_cursor;
+	const struct fzc_map *taken = &p->slots.taken;
+	u64 slot = fzc_map_next(taken, p->merge_cursor);
+	u32 seen;
 
 	c->n = 0;
 	c->from_dev = FZC_DIFF;
 	c->to_dev = FZC_DATA;
-	for (i = 0; i < p->slots.nslots && c->n < FZC_COPY_BATCH; i++, slot++) {
+	for (seen = 0; seen < p->slots.used && c->n < FZC_COPY_BATCH;
+	     seen++, slot = fzc_map_next(taken, slot + 1)) {
 		if (slot >= p->slots.nslots)
-			slot = 0;
-		if (!p->slots.flags[slot] || !mergeable(p, slot))
+			slot = fzc_map_next(taken, 0);
+		if (!mergeable(p, slot))
 			continue;
 		fzc_slot_set_state(&p->slots, slot, FZC_SLOT_MERGING);
 		memset(&c->item[c->n], 0, sizeof(c->item[0]));

@@ -139,13 +139,13 @@ static void start_fresh(struct fzc_pcore *p)
 static void start_unclean(struct fzc_pcore *p)
 {
 	const struct fzc_map *changed = &p->in.changed[p->sb.cur];
-	u32 slot;
-	u64 b;
+	const struct fzc_map *taken = &p->slots.taken;
+	u64 slot, b;
 
 	fzc_intent_replay(&p->in);
-	for (slot = 0; slot < p->slots.nslots; slot++)
-		if (p->slots.flags[slot])
-			fzc_intent_add(&p->in, p->slots.block[slot]);
+	for (slot = fzc_map_next(taken, 0); slot < p->slots.nslots;
+	     slot = fzc_map_next(taken, slot + 1))
+		fzc_intent_add(&p->in, p->slots.block[slot]);
 	p->sb.flags |= FZC_SB_NEW_STAGE;
 	fzc_map_zero(&p->frozen);
 	for (b = fzc_map_next(changed, 0); b < p->geo.blocks; b = fzc_map_next(changed, b + 1))
@@ -165,7 +165,7 @@ int fzc_p_start(struct fzc_pcore *p)
 	}
 	if (clean && memcmp(p->sb.data_hash, none, 32) &&
 	    memcmp(p->sb.data_hash, p->opts.data_hash, 32) && !p->opts.take_all) {
-		fzc_p_say(p, "data was written since the clean stop (accept: take_all_changed yes)");
+		fzc_p_say(p, "data was written since the clean stop (see take_all_changed)");
 		return -EINVAL;
 	}
 	p->freezing = p->sb.freeze;

@@ -24,7 +24,8 @@ u64 fzc_slots_bytes(u32 nslots, bool with_crc)
 {
 	return 2 * align8(4ULL * nslots) + align8(4ULL * buckets(nslots)) +
 	       align8(2ULL * nslots) + 2 * align8(nslots) + align8(pages(nslots)) +
-	       (with_crc ? align8(4ULL * nslots) : 0) + 2 * fzc_map_bytes(pages(nslots));
+	       (with_crc ? align8(4ULL * nslots) : 0) + 2 * fzc_map_bytes(pages(nslots)) +
+	       2 * fzc_map_bytes(nslots);
 }
 
 void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc)
@@ -55,6 +56,10 @@ void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc)
 	fzc_map_init(&s->dirty, p, pages(nslots));
 	p += fzc_map_bytes(pages(nslots));
 	fzc_map_init(&s->todo, p, pages(nslots));
+	p += fzc_map_bytes(pages(nslots));
+	fzc_map_init(&s->free, p, nslots);
+	p += fzc_map_bytes(nslots);
+	fzc_map_init(&s->taken, p, nslots);
 	fzc_slots_reset(s);
 }
 
@@ -66,6 +71,8 @@ void fzc_slots_reset(struct fzc_slots *s)
 	memset(s->flags, 0, s->nslots);
 	fzc_map_zero(&s->dirty);
 	fzc_map_zero(&s->todo);
+	fzc_map_fill(&s->free);
+	fzc_map_zero(&s->taken);
 	s->used = 0;
 	s->hint = 0;
 	s->epoch = 0;
@@ -94,6 +101,14 @@ static void hash(struct fzc_slots *s, u32 slot)
 
 	s->chain[slot] = *head;
 	*head = slot;
+}
+
+static void take(struct fzc_slots *s, u32 slot)
+{
+	fzc_map_clear(&s->free, slot);
+	fzc_map_set(&s->taken, slot);
+	s->used++;
+	hash(s, slot);
 }
 
 static void unhash(struct fzc_slots *s, u32 slot)
@@ -126,27 +141,25 @@ static bool due(struct fzc_slots *s, u32 slot)
 
 u32 fzc_slots_alloc(struct fzc_slots *s, u64 block)
 {
-	u32 n, slot = s->hint;
+	u32 slot;
 
 	if (s->used == s->nslots)
 		return FZC_NO_SLOT;
-	for (n = 0; n < s->nslots; n++, slot++) {
-		if (slot >= s->nslots)
-			slot = 0;
-		if (!s->flags[slot])
-			break;
-	}
+	slot = fzc_map_next(&s->free, s->hint);
+	if (slot == s->nslots)
+		slot = fzc_map_next(&s->free, 0);
 	s->hint = slot + 1;
-	s->used++;
 	s->block[slot] = block;
 	s->flags[slot] = FZC_SLOT_FILLING;
-	hash(s, slot);
+	take(s, slot);
 	return slot;
 }
 
 static void make_free(struct fzc_slots *s, u32 slot)
 {
 	s->flags[slot] = FZC_SLOT_FREE;
+	fzc_map_set(&s->free, slot);
+	fzc_map_clear(&s->taken, slot);
 	s->used--;
 }
 
@@ -309,8 +322,7 @@ bool fzc_slots_load(struct fzc_slots *s, u32 page, u8 copy, const struct fzc_ind
 				 (flags & FZC_ENTRY_ZERO ? FZC_SLOT_ZERO : 0);
 		if (s->crc)
 			s->crc[slot] = le32_to_cpu(e->crc);
-		s->used++;
-		hash(s, slot);
+		take(s, slot);
 	}
 	return true;
 }

@@ -49,6 +49,8 @@ struct fzc_slots {
 	u32 *crc;		/* only a secondary's */
 	struct fzc_map dirty;	/* index pages that differ from disk */
 	struct fzc_map todo;	/* pages that the running commit still has to write */
+	struct fzc_map free;	/* slots by state, so that either kind is found fast */
+	struct fzc_map taken;
 	u8 *copy;		/* a page's valid copy on disk, 0 or 1 */
 };
 

@@ -117,7 +117,7 @@ MUTANTS = [
     ("R13-regions", "open regions do not count as changed", "pcore_load.c",
      "	fzc_intent_replay(&p->in);", ""),
     ("R13-replayed", "replayed blocks do not count as changed", "pcore_load.c",
-     "			fzc_intent_add(&p->in, p->slots.block[slot]);", "			;"),
+     "		fzc_intent_add(&p->in, p->slots.block[slot]);", "		;"),
     ("R13-stage", "the stage is kept after an unclean stop", "pcore_load.c",
      "	p->sb.flags |= FZC_SB_NEW_STAGE;\n	fzc_map_zero",
      "	fzc_map_zero(&p->unsent);\n	fzc_map_zero"),
