@@ -621,6 +621,5 @@ void fzc_p_tick(struct fzc_pcore *p)
 	p->sb_retry = false;
 	p->merge_pause = false;
 	p->read_trouble = false;
-	p->peer_full = false;
 	fzc_intent_tick(&p->in);
 }

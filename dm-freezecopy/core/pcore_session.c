@@ -270,9 +270,15 @@ static int rx_full(struct fzc_pcore *p, u64 frame)
 			fzc_p_void_freeze(p, "the secondary's difference volume is full");
 		xfer_free(p, x);
 	}
+	/*
+	 * Only a commit or a new session makes room; until then nothing is sent
+	 * ahead, and a freeze that needs more is aborted.
+	 */
+	if (!p->peer_full) {
+		fzc_p_say(p, "the secondary's difference volume is full");
+		fzc_p_event(p, FZC_EVENT_ERROR);
+	}
 	p->peer_full = true;
-	fzc_p_say(p, "the secondary's difference volume is full");
-	fzc_p_event(p, FZC_EVENT_ERROR);
 	return 0;
 }
 

@@ -172,7 +172,10 @@ struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 image, u64 first, u32 n, bool
 			  bool zero);
 /* Device and slot of one of its blocks; DATA: in place. */
 u8 fzc_s_data_place(struct fzc_score *s, const struct fzc_rx *rx, u64 block, u32 *slot);
-/* Written.  @crc: one a block (NULL for zeroes). */
+/*
+ * Written.  @crc: one a block (NULL for zeroes).  If the connection broke in
+ * the middle of the payload, fzc_s_disconnected() comes first.
+ */
 void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int err);
 
 /* Host reads: token for read_end.  FAIL: no image yet. */
