@@ -38,7 +38,7 @@ endif
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
-	sim-mutants freezectl-tests cases clean help
+	sim-mutants freezectl-tests cases bench-coalesce clean help
 
 all: module tools ## build the module and the tools into build/ (KDIR= names the kernel)
 
@@ -72,10 +72,11 @@ machines: ## build what the emulated machines run, with their kernel's module
 	@$(MAKE) all $(GUEST)
 	@$(MAKE) -C tests/qemu BUILD=$(BUILD)
 
-demo: ## two machines: replicate, freeze, kill the primary, recover, prove it
+demo: ## two machines: replicate, freeze, kill the primary, recover, prove it (SEED= repeats)
 	@scripts/setup demo
 	@$(MAKE) machines
-	@/usr/bin/python3 tests/qemu/demo.py
+	@$(MAKE) -C tests/qemu BUILD=$(BUILD) demo
+	@/usr/bin/python3 tests/qemu/demo.py $(if $(SEED),--seed $(SEED))
 
 check: ## every test that fits 15 minutes; ends with "N passed, N failed"
 	@scripts/setup check
@@ -105,6 +106,11 @@ cases: ## the cases on two emulated machines (K= selects by name, LONG=1: all)
 	@scripts/setup check
 	@$(MAKE) machines
 	@K='$(K)' LONG='$(LONG)' scripts/run-cases
+
+bench-coalesce: ## bytes on the wire when a small set is overwritten, against what changed
+	@scripts/setup check
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/bench/coalesce.py
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
