@@ -196,6 +196,13 @@ void fzc_p_void_freeze(struct fzc_pcore *p, const char *why)
 	p->merge_pause = false;
 }
 
+/* Trouble here: the freeze gives way, unless only the secondary knows what became of it. */
+void fzc_p_give_way(struct fzc_pcore *p, const char *why)
+{
+	if (p->phase == FZC_PHASE_CLOSE || p->phase == FZC_PHASE_DELIVER)
+		fzc_p_void_freeze(p, why);
+}
+
 int fzc_p_abort(struct fzc_pcore *p, const char *why)
 {
 	switch (p->phase) {
@@ -245,8 +252,8 @@ static bool abort_chore(struct fzc_pcore *p)
 /* R10: before ALL_SENT, what the image holds is durable on this side too. */
 static bool r10_next(struct fzc_pcore *p, struct fzc_act *act)
 {
-	if (p->phase != FZC_PHASE_DELIVER || p->frozen.count || p->r10_flushed ||
-	    p->r10_flushing || p->stop_step)
+	if ((p->phase != FZC_PHASE_DELIVER && p->phase != FZC_PHASE_SENT) || p->frozen.count ||
+	    p->r10_flushed || p->r10_flushing || p->r10_pause || p->stop_step)
 		return false;
 	p->r10_flushing = true;
 	act->kind = FZC_ACT_FLUSH;
@@ -259,10 +266,11 @@ static bool r10_next(struct fzc_pcore *p, struct fzc_act *act)
 static void r10_done(struct fzc_pcore *p, u64 number, int err)
 {
 	p->r10_flushing = false;
+	p->r10_pause = err;
 	if (p->freezing.number != number)
 		return;
 	if (err)
-		fzc_p_void_freeze(p, "flushing the data device failed");
+		fzc_p_give_way(p, "flushing the data device failed");
 	else
 		p->r10_flushed = true;
 }
@@ -324,7 +332,7 @@ static void sync_end(struct fzc_pcore *p)
 	p->sync_ended = p->sync_started;
 	p->synced_news = true;
 	if (p->sync_err)
-		fzc_map_move(&p->slots.todo, &p->slots.dirty, U32_MAX);
+		fzc_slots_sync_failed(&p->slots);
 	if (p->ckpt_ticket && p->sync_ended >= p->ckpt_ticket) {
 		p->ckpt_ticket = 0;
 		fzc_intent_synced(&p->in, p->sync_err);
@@ -391,8 +399,8 @@ static void sync_flushed(struct fzc_pcore *p, const struct fzc_act *act, int err
 	if (err && act->dev == FZC_DIFF)
 		p->diff_failed = true;
 	if (err)
-		fzc_p_void_freeze(p, act->dev == FZC_DIFF ? "flushing the diff device failed" :
-							    "flushing the data device failed");
+		fzc_p_give_way(p, act->dev == FZC_DIFF ? "flushing the diff device failed" :
+							 "flushing the data device failed");
 	if (--p->sync_flushes)
 		return;
 	if (p->sync_err) {
@@ -413,7 +421,7 @@ static void sync_page_done(struct fzc_pcore *p, const struct fzc_act *act, int e
 	if (err) {
 		p->sync_err = err;
 		p->diff_failed = true;
-		fzc_p_void_freeze(p, "writing the index to the diff device failed");
+		fzc_p_give_way(p, "writing the index to the diff device failed");
 	}
 }
 
@@ -621,5 +629,6 @@ void fzc_p_tick(struct fzc_pcore *p)
 	p->sb_retry = false;
 	p->merge_pause = false;
 	p->read_trouble = false;
+	p->r10_pause = false;
 	fzc_intent_tick(&p->in);
 }

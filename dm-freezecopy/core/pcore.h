@@ -102,6 +102,7 @@ struct fzc_pcore {
 	bool notify_freeze;	/* FREEZE is to be sent */
 	bool r10_flushing;
 	bool r10_flushed;
+	bool r10_pause;		/* it failed: wait for the tick */
 	bool all_sent;		/* on this connection */
 	bool aborting;		/* `frozen` is being moved back to `unsent` */
 	u64 send_abort;		/* image number */
@@ -269,6 +270,7 @@ void fzc_p_event(struct fzc_pcore *p, enum fzc_event_kind kind);
 u64 fzc_p_dirty_super(struct fzc_pcore *p);
 void fzc_p_try_cut(struct fzc_pcore *p);
 void fzc_p_void_freeze(struct fzc_pcore *p, const char *why);
+void fzc_p_give_way(struct fzc_pcore *p, const char *why);
 void fzc_p_finish(struct fzc_pcore *p);
 bool fzc_p_start_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page);
 bool fzc_p_stop_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page);

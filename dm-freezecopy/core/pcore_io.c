@@ -126,7 +126,7 @@ bool fzc_p_write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool dif
 	if (diff_err && !p->diff_failed) {
 		p->diff_failed = true;
 		fzc_p_event(p, FZC_EVENT_ERROR);
-		fzc_p_void_freeze(p, "the difference volume failed");
+		fzc_p_give_way(p, "the difference volume failed");
 	}
 	p->writes--;
 	fzc_p_try_cut(p);

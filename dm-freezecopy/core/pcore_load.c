@@ -172,8 +172,9 @@ int fzc_p_start(struct fzc_pcore *p)
 	p->told = p->sb.told;
 	if (p->sb.flags & FZC_SB_CHANGED_ALL)
 		fzc_intent_fill(&p->in);
+	/* with nothing left to deliver ALL_SENT may have been said */
 	if (clean && p->sb.flags & FZC_SB_FREEZE)
-		p->phase = FZC_PHASE_DELIVER;
+		p->phase = p->frozen.count ? FZC_PHASE_DELIVER : FZC_PHASE_SENT;
 	if (clean && !p->opts.take_all) {
 		p->frozen_total = p->frozen.count;
 	} else {

@@ -46,6 +46,13 @@ void fzc_s_event(struct fzc_score *s, enum fzc_event_kind kind)
 	s->events |= 1U << kind;
 }
 
+/* The connection is of no use any more: nothing that comes over it is looked at. */
+void fzc_s_drop(struct fzc_score *s)
+{
+	s->drop = true;
+	s->ended = true;
+}
+
 u64 fzc_s_dirty_super(struct fzc_score *s)
 {
 	return ++s->sb_want;
@@ -128,13 +135,8 @@ static void super_done(struct fzc_score *s, int err)
 		commit_done(s);
 	if (s->merge_step == MERGE_SUPER && s->sb_done >= s->merged_at)
 		merge_done(s);
-	if (s->fold_step == FOLD_SUPER && s->sb_done >= s->fold_at) {
+	if (s->fold_step == FOLD_SUPER && s->sb_done >= s->fold_at)
 		s->fold_step = FOLD_IDLE;
-		/* the tag of an emptied stage is durable before anything is staged there */
-		if (s->fold_real)
-			fzc_s_reset_stage(s, !s->sb.stage_cur);
-		s->hold_at = fzc_s_dirty_super(s);
-	}
 	if (s->link == FZC_SLINK_STORING && s->sb_done >= s->session_at) {
 		s->link = FZC_SLINK_UP;
 		s->send_session_ok = true;
@@ -214,10 +216,10 @@ static void sync_end(struct fzc_score *s)
 	s->sync_step = SYNC_IDLE;
 	if (s->sync_err) {
 		for (i = 0; i < 2; i++)
-			fzc_map_move(&s->stage[i].todo, &s->stage[i].dirty, U32_MAX);
+			fzc_slots_sync_failed(&s->stage[i]);
 		s->dirty = 1U << FZC_DATA | 1U << FZC_DIFF | 1U << FZC_DIFF_B;
 		s->stage_failed = true;
-		s->drop = true;
+		fzc_s_drop(s);
 		fzc_s_say(s, "making staged blocks durable failed (%d)", s->sync_err);
 		fzc_s_event(s, FZC_EVENT_ERROR);
 		return;
@@ -507,8 +509,9 @@ static void fold_overflow(struct fzc_score *s)
 	memset(&s->sb.stage, 0, sizeof(s->sb.stage));
 	s->sb.freeze.number = 0;
 	s->fold_step = FOLD_IDLE;
+	s->session_new = false;	/* it relies on the stages: not to be stored any more */
 	s->hold_at = fzc_s_dirty_super(s);
-	s->drop = true;
+	fzc_s_drop(s);
 	fzc_s_say(s, "no room to add one stage to the other after the abort: both are discarded");
 	fzc_s_event(s, FZC_EVENT_ERROR);
 }
@@ -568,6 +571,9 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 	case FOLD_SYNC:
 		if (s->sync_fold || s->sync_step != SYNC_IDLE)
 			return false;
+		/* the stage is emptied in the write that ends the freeze, or its blocks come back */
+		if (s->fold_real)
+			fzc_s_reset_stage(s, !s->sb.stage_cur);
 		s->sb.freeze.number = 0;
 		s->sb.building++;	/* the number of an aborted freeze is not used again */
 		s->fold_at = fzc_s_dirty_super(s);

@@ -64,7 +64,8 @@ struct fzc_score {
 	u8 link;
 	bool send_hello;
 	bool send_session_ok;
-	bool drop;
+	bool drop;		/* DROP is to be given out */
+	bool ended;		/* ...or was: nothing more is received */
 	bool refuse;		/* REFUSE with the reason */
 	struct fzc_session session;
 	bool session_new;	/* a SESSION was accepted and has to be stored */
@@ -220,6 +221,7 @@ static inline bool fzc_s_merging(const struct fzc_score *s)
 /* Between the files of the secondary's core. */
 void fzc_s_event(struct fzc_score *s, enum fzc_event_kind kind);
 u64 fzc_s_dirty_super(struct fzc_score *s);
+void fzc_s_drop(struct fzc_score *s);
 void fzc_s_reset_stage(struct fzc_score *s, u8 i);
 void fzc_s_fold(struct fzc_score *s);
 u32 fzc_s_rx_busy(const struct fzc_score *s);

@@ -44,6 +44,7 @@ void fzc_s_connected(struct fzc_score *s)
 	s->frames = 0;
 	s->durable = 0;
 	s->drop = false;
+	s->ended = false;
 	s->refuse = false;
 }
 
@@ -72,7 +73,7 @@ void fzc_s_disconnected(struct fzc_score *s)
 
 bool fzc_s_can_rx(const struct fzc_score *s)
 {
-	return !s->hold && s->frames - s->durable < FZC_MAX_RX - 1 && !s->full_frame;
+	return !s->hold && !s->ended && s->frames - s->durable < FZC_MAX_RX - 1 && !s->full_frame;
 }
 
 static int rx_hello(struct fzc_score *s, const struct fzc_hello *h)
@@ -279,7 +280,7 @@ bool fzc_s_session_next(struct fzc_score *s, struct fzc_act *act)
 	act->kind = FZC_ACT_SEND;
 	if (s->refuse) {
 		s->refuse = false;
-		s->drop = true;
+		fzc_s_drop(s);
 		m->type = FZC_MSG_REFUSE;
 		memcpy(m->reason, s->reason, FZC_REASON_LEN);
 	} else if (s->send_hello) {
@@ -418,7 +419,7 @@ void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int
 		fzc_s_say(s, "writing blocks %llu+%u failed (%d)", (unsigned long long)rx->first,
 			  rx->n, err);
 		s->stage_failed = true;
-		s->drop = true;
+		fzc_s_drop(s);
 		fzc_s_event(s, FZC_EVENT_ERROR);
 		return;
 	}

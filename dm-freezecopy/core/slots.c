@@ -232,6 +232,22 @@ void fzc_slots_sync_flushed(struct fzc_slots *s)
 	fzc_map_move(&s->dirty, &s->todo, U32_MAX);
 }
 
+void fzc_slots_sync_failed(struct fzc_slots *s)
+{
+	u32 slot, end;
+	u64 p;
+
+	fzc_map_move(&s->todo, &s->dirty, U32_MAX);
+	for (p = fzc_map_next(&s->dirty, 0); p < s->dirty.nbits;
+	     p = fzc_map_next(&s->dirty, p + 1)) {
+		slot = p * FZC_INDEX_ENTRIES;
+		end = min_t(u32, slot + FZC_INDEX_ENTRIES, s->nslots);
+		for (; slot < end; slot++)
+			if (s->flags[slot] & FZC_SLOT_PEND)
+				s->flags[slot] = (s->flags[slot] & ~FZC_SLOT_EPOCH) | s->epoch;
+	}
+}
+
 bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page)
 {
 	u64 p = fzc_map_next(&s->todo, 0);

@@ -101,6 +101,8 @@ void fzc_slot_read_put(struct fzc_slots *s, u32 slot);
 void fzc_slots_sync_begin(struct fzc_slots *s);
 void fzc_slots_sync_flushed(struct fzc_slots *s);
 bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page);
+/* It failed: what it should have made durable is due again, with the next one. */
+void fzc_slots_sync_failed(struct fzc_slots *s);
 void fzc_slots_encode(struct fzc_slots *s, u32 page, struct fzc_index_body *body);
 /* The page's write was reported: the copy that it went to counts now. */
 void fzc_slots_page_written(struct fzc_slots *s, u32 page, bool ok);

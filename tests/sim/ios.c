@@ -103,15 +103,23 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 	}
 }
 
-static void act_done(struct io *io)
+static void act_done(struct io *io, int err)
 {
 	struct fzc_act act = io->act;
 
 	io->used = false;
 	if (io->node)
-		fzc_s_done(&W.s, &act, 0);
+		fzc_s_done(&W.s, &act, err);
 	else
-		fzc_p_done(&W.p, &act, 0);
+		fzc_p_done(&W.p, &act, err);
+}
+
+/* A flush that fails for once; what it should have made durable is not. */
+static bool flush_fails(const struct io *io)
+{
+	if (!W.sick || W.calm || io->act.dev == FZC_META || (!io->node && io->act.dev == FZC_DIFF))
+		return false;
+	return chance(8);
 }
 
 /* One item of a copy: read, then (a later step) write. */
@@ -135,7 +143,7 @@ static void copy_step(struct io *io)
 		disk_write(disk_of(io->node, c->to_dev), to, n, io->val, false);
 	}
 	if (++io->step == 2 * c->n)
-		act_done(io);
+		act_done(io, 0);
 }
 
 /* First write of a block's slot: complete it from DATA, then write it whole (R2). */
@@ -225,11 +233,15 @@ static void io_advance(struct io *io)
 	switch (io->kind) {
 	case IO_WRITE:
 		disk_write(io->disk, io->sector, io->n, io->val, io->fua);
-		act_done(io);
+		act_done(io, 0);
 		break;
 	case IO_FLUSH:
+		if (flush_fails(io)) {
+			act_done(io, -EIO);
+			break;
+		}
 		disk_flush_end(io->disk, &io->mark);
-		act_done(io);
+		act_done(io, 0);
 		break;
 	case IO_COPY:
 		copy_step(io);

@@ -128,6 +128,7 @@ static void make_world(u64 seed, bool verbose)
 	make_side(&W.sgeo, &W.sopts, W.sd, true);
 	W.popts.identical = chance(70);
 	W.archivist = chance(25);
+	W.sick = chance(15);
 	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
 	W.smem = memory(keep.smem, &keep.sbytes, fzc_s_bytes(&W.sgeo));
 	W.pbytes = keep.pbytes;
@@ -296,9 +297,9 @@ static void connection_events(void)
 {
 	if (W.pstate == RUNNING && !W.pc && !W.p_want_stop && chance(50))
 		p_connect();
-	if (W.pstate == RUNNING && W.pc && W.pc->cut && chance(30))
+	if (W.pstate == RUNNING && W.pc && (W.p_drops || (W.pc->cut && chance(30))))
 		p_disconnect();
-	if (W.sc && W.sc->cut && W.sstate == RUNNING && chance(30))
+	if (W.sc && W.sstate == RUNNING && (W.s_drops || (W.sc->cut && chance(30))))
 		s_disconnect();
 	s_accept();
 }
@@ -312,8 +313,16 @@ static bool host_events(void)
 	return !W.p_want_stop && !W.calm && host_new();
 }
 
+/* The operator changes his mind. */
+static void maybe_abort(void)
+{
+	if (W.pstate == RUNNING && !W.calm && chance(4))
+		fzc_p_abort(&W.p, "the operator says so");
+}
+
 static bool maybe_freeze(void)
 {
+	maybe_abort();
 	if (W.pstate != RUNNING || W.calm || W.p.phase != FZC_PHASE_IDLE)
 		return false;
 	p_freeze(chance(10));

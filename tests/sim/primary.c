@@ -60,6 +60,7 @@ void p_disconnect(void)
 		conn_cut(c);
 	queue_clear(&c->sp);
 	W.pc = NULL;
+	W.p_drops = false;
 	conn_put(c);
 }
 
@@ -145,7 +146,7 @@ static void stop_done(void)
 	if (W.pstate != STOPPING || !fzc_p_stopped(&W.p) || io_any(0))
 		return;
 	W.pstate = DOWN;
-	if (W.p.stop_failed)
+	if (W.p.stop_failed && !W.sick)
 		fail("a clean stop failed: %s", W.p.reason);
 	say("primary: stopped");
 }
@@ -171,7 +172,7 @@ bool p_step(void)
 		host_synced(act.ticket, act.err);
 		break;
 	case FZC_ACT_DROP:
-		p_disconnect();
+		W.p_drops = true;
 		break;
 	case FZC_ACT_EVENT:
 		W.st.aborts += act.event == FZC_EVENT_ABORT;
@@ -279,6 +280,7 @@ void p_crash(u32 keep)
 		W.pc = NULL;
 		conn_put(c);
 	}
+	W.p_drops = false;
 	W.pstate = DOWN;
 	W.p_want_stop = false;
 	W.freeze_at = 0;

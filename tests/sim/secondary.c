@@ -116,6 +116,7 @@ void s_disconnect(void)
 	if (!c->cut)
 		conn_cut(c);
 	W.sc = NULL;
+	W.s_drops = false;
 	conn_put(c);
 }
 
@@ -142,7 +143,7 @@ static void stop_done(void)
 	if (W.sstate != STOPPING || !fzc_s_stopped(&W.s) || io_any(1))
 		return;
 	W.sstate = DOWN;
-	if (W.s.stop_failed)
+	if (W.s.stop_failed && !W.sick)
 		fail("a clean stop of the secondary failed: %s", W.s.reason);
 	say("secondary: stopped");
 }
@@ -165,7 +166,7 @@ bool s_step(void)
 		break;
 	case FZC_ACT_DROP:
 		say("secondary: drops: %s", W.s.reason);
-		s_disconnect();
+		W.s_drops = true;
 		break;
 	case FZC_ACT_EVENT:
 		W.st.merged += act.event == FZC_EVENT_MERGED;
@@ -251,6 +252,7 @@ void s_crash(u32 keep)
 		W.sc = NULL;
 		conn_put(c);
 	}
+	W.s_drops = false;
 	W.sstate = DOWN;
 	W.s_want_stop = false;
 	say("secondary: power cut");

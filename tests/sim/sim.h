@@ -160,6 +160,8 @@ struct world {
 	bool failed;
 	bool excused;	/* ended early, for no fault of the core */
 	bool archivist;	/* backups are taken often */
+	bool sick;	/* flushes fail now and then */
+	bool p_drops, s_drops;	/* that side has to end its connection */
 	bool calm;	/* no more faults: progress is owed */
 	u32 sectors;
 	u32 blocks;
