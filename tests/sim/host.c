@@ -139,6 +139,7 @@ void host_synced(u64 ticket, int err)
 		if (h->state != HOP_SYNC || h->ticket > ticket)
 			continue;
 		if (h->kind == HOP_WRITE) {
+			h->fua &= !err;	/* it is there, but the host is told that it may be lost */
 			acked(h);
 			continue;
 		}
