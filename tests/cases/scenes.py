@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Scenes that several cases begin with: a volume held in one of its modes while a load goes on."""
+
+import pytest
+
+from conftest import BY_ID, MIB, NAME
+
+MIXED = {"depth": 4, "flush_every": 20, "fua_pct": 10, "read_pct": 20, "discard_pct": 2, "zeroes_pct": 2,
+         "hot": 30}
+# A part of the volume that is overwritten again and again: a freeze finds much of it to divert.
+SMALL = {**MIXED, "to": 8 * MIB // 512, "max": 65536}
+SLOW_WIRE = "rate 1mbit"
+SLOW_DISK = 64 * 1024	# bytes a second
+ENOUGH = 2 * MIB	# takes a while over the one and to the other
+
+
+def slow_writes(machine, serial, bps=SLOW_DISK):
+    """Merges take their time and reads do not; 0 ends it."""
+    machine.qmp("block_set_io_throttle", id=f"/machine/peripheral/disk-{serial}/virtio-backend",
+                bps=0, bps_rd=0, bps_wr=bps, iops=0, iops_rd=0, iops_wr=0)
+
+
+def volume(pair, block=4096, size=64 * MIB, **options):
+    """Both sides run and know each other; both volumes are blank, which spares the first copy."""
+    pair.create(block=block, size=size, primary={"assume": "identical"}, **options)
+    pair.wait_connected()
+
+
+def healthy(load):
+    """No request of the load has failed, no read returned what it must not."""
+    stats = load.ctl("stats")
+    assert " failed 0 bad 0" in stats, stats
+
+
+def finish(pair, load):
+    """The load ends well, and the primary reads as the load has left it."""
+    out = load.stop().out
+    assert " failed 0 bad 0" in out, out
+    pair.check(pair.dump("primary"))
+
+
+def judge(pair, number):
+    """The secondary reads as a legal image of freeze number."""
+    pair.wait_image(number)
+    pair.check(pair.dump("secondary"), freeze=number)
+
+
+def commit(pair, load):
+    """A freeze under load that the secondary commits; its image is judged while the load goes on."""
+    number = load.freeze()
+    judge(pair, number)
+    return number
+
+
+def wait_bytes(pair, key, size=ENOUGH):
+    return pair.wait("primary", lambda s: s[key] * s["block"] >= size, what=f"{size} bytes {key}")
+
+
+def hold_freezing(pair, load):
+    """Freeze, and keep the freeze from ending by a slow wire; writes have been diverted."""
+    pair.netem("primary", SLOW_WIRE)
+    wait_bytes(pair, "unsent")
+    number = load.freeze()
+    pair.wait("primary", lambda s: s["mode"] == "freezing" and s["diverted"] * s["block"] > ENOUGH / 8,
+              what="diverting")
+    return number
+
+
+def hold_merging(pair, load):
+    """The freeze is over; the primary's slow data device keeps it merging.  The load is paused."""
+    number = hold_freezing(pair, load)
+    load.pause()
+    slow_writes(pair.primary, "data", SLOW_DISK // 4)
+    pair.netem("primary", "")
+    pair.wait_image(number)
+    pair.wait("primary", lambda s: s["mode"] == "merging" and s["diverted"], what="merging")
+    return number
+
+
+def hold_secondary_merging(pair, load):
+    """Committed, and the secondary's slow data device keeps it merging."""
+    wait_bytes(pair, "changed")
+    slow_writes(pair.secondary, "data")
+    number = load.freeze()
+    pair.wait("secondary", lambda s: s["image"] == number and s["mode"] == "merging",
+              what="the secondary merges")
+    return number
+
+
+HOLD = {
+    "normal": lambda pair, load: wait_bytes(pair, "changed") and 0,
+    "freezing": hold_freezing,
+    "merging": hold_merging,
+    "secondary-merging": hold_secondary_merging,
+}
+
+
+def release(pair):
+    """What held a mode is gone: from here on it comes to its end."""
+    pair.net.restore()
+    for m in pair.machines.both:
+        if m.running:
+            slow_writes(m, "data", 0)
+    if pair.primary.running:
+        pair.netem("primary", "")
+
+
+def recover(pair, number):
+    """The primary is gone.  The secondary recovers, and is image number."""
+    pair.wait("secondary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    pair.recover()
+    status = pair.wait("secondary", lambda s: s["mode"] == "recovered" and s["merge_left"] == 0,
+                       what="recovered and merged")
+    assert status["image"] == number
+    image = pair.recovered_image()
+    pair.check(image, freeze=number)
+    return image
+
+
+def modes(*long, quick=()):
+    """The modes to be in, of which only the quick ones are for every day."""
+    return pytest.mark.parametrize("mode", [*quick, *(pytest.param(m, marks=pytest.mark.long) for m in long)])
+
+
+def loaded(pair, mode):
+    """A volume with an image, under load, in this mode; the last freeze that is committed, and the last."""
+    volume(pair)
+    load = pair.load(**SMALL)
+    before = load.freeze()
+    pair.wait_image(before)
+    pair.wait_merged("secondary")
+    number = HOLD[mode](pair, load)
+    return load, before if mode == "freezing" else number or before, number or before
+
+
+def restart(pair, *sides):
+    for side in sides:
+        pair.side(side).start(wait=False)
+    for side in sides:
+        pair.side(side).wait_ready()
+        pair.start(side)
+
+
+def next_freeze(pair):
+    """Everything goes on: a load, a freeze, an image."""
+    load = pair.load(**SMALL)
+    pair.wait_connected()
+    pair.wait("primary", lambda s: s["phase"] == "none" and s["mode"] == "normal", what="the freeze before ends")
+    wait_bytes(pair, "changed", 1 << 18)
+    commit(pair, load)
+    finish(pair, load)
+
+
+def create_by_freezectl(pair):
+    """The volume as a user makes it."""
+    own = {"secondary": ["--diff-a", BY_ID + "diffa", "--diff-b", BY_ID + "diffb", "--listen", "192.0.2.2"],
+           "primary": ["--diff", BY_ID + "diff", "--peer", "192.0.2.2", "--assume-identical"]}
+    for side, words in own.items():
+        pair.side(side).run(["freezectl", "create", NAME, side, "--meta", BY_ID + "meta",
+                             "--data", BY_ID + "data", *words, "--insecure"])
+    pair.primary.run(["freezectl", "wait", NAME, "connected", "--timeout", "60"])
+
+
+def manifest(machine, where):
+    """Kinds, sizes, paths and contents of the files."""
+    return machine.run(f"cd {where} && find . -printf '%y %s %p\\n' | sort && "
+                       "find . -type f -print0 | sort -z | xargs -r0 sha256sum", timeout=120).out

@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Machines that die and links that break, in every mode, under load."""
+
+import pytest
+
+import scenes
+from scenes import loaded, modes, next_freeze, restart
+
+pytestmark = pytest.mark.module
+
+
+@modes("normal", "merging", "secondary-merging", quick=["freezing"])
+def test_primary_killed_and_secondary_recovers(pair, mode):
+    _, committed, _ = loaded(pair, mode)
+    pair.primary.kill9()
+    scenes.slow_writes(pair.secondary, "data", 0)
+    scenes.recover(pair, committed)
+
+
+@modes("normal", "freezing", "merging", "secondary-merging")
+def test_primary_killed_and_restarted(pair, mode):
+    """What was flushed is there at once; the secondary catches up with it."""
+    _, committed, _ = loaded(pair, mode)
+    pair.primary.kill9()
+    restart(pair, "primary")
+    pair.check(pair.dump("primary"))
+    pair.check(pair.dump("secondary"), freeze=pair.status("secondary")["image"])
+    assert pair.status("secondary")["image"] >= committed
+    scenes.release(pair)
+    next_freeze(pair)
+
+
+@modes("normal", "freezing", "merging", quick=["secondary-merging"])
+def test_secondary_killed_and_restarted(pair, mode):
+    """A freeze that was running goes on; an image that was being merged is there."""
+    load, committed, number = loaded(pair, mode)
+    pair.secondary.kill9()
+    load.resume()
+    restart(pair, "secondary")
+    assert pair.status("secondary")["image"] in (committed, number)
+    scenes.release(pair)
+    pair.wait_connected()
+    scenes.judge(pair, number)
+    pair.wait("primary", lambda s: s["mode"] == "normal", what="merged")
+    scenes.commit(pair, load)
+    scenes.finish(pair, load)
+
+
+@modes("normal", "freezing", "merging", "secondary-merging")
+def test_both_killed_and_restarted(pair, mode):
+    _, committed, number = loaded(pair, mode)
+    pair.primary.kill9()
+    pair.secondary.kill9()
+    restart(pair, "secondary")
+    image = pair.status("secondary")["image"]
+    assert image in (committed, number)
+    pair.check(pair.dump("secondary"), freeze=image)
+    restart(pair, "primary")
+    pair.check(pair.dump("primary"))
+    next_freeze(pair)
+
+
+@pytest.mark.long
+def test_killed_again_and_again(pair):
+    """The secondary dies in the merge, and again in its repetition; then the primary is lost."""
+    _, committed, _ = loaded(pair, "secondary-merging")
+    for _ in range(2):
+        pair.secondary.kill9()
+        pair.secondary.start()
+        scenes.slow_writes(pair.secondary, "data")
+        pair.start("secondary")
+        assert pair.status("secondary")["mode"] == "merging"
+    pair.primary.kill9()
+    scenes.slow_writes(pair.secondary, "data", 0)
+    scenes.recover(pair, committed)
+
+
+@pytest.mark.long
+def test_secondary_killed_while_recovered_and_merging(pair):
+    """A recovery survives the machine."""
+    _, committed, _ = loaded(pair, "secondary-merging")
+    pair.primary.kill9()
+    pair.wait("secondary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    pair.recover()
+    pair.secondary.kill9()
+    restart(pair, "secondary")
+    status = pair.wait("secondary", lambda s: s["mode"] == "recovered" and not s["merge_left"], what="merged")
+    assert status["image"] == committed
+    pair.check(pair.dump("secondary"), freeze=committed)
+
+
+@modes("normal", "merging", "secondary-merging", quick=["freezing"])
+def test_link_cut_and_restored(pair, mode):
+    """The load does not notice, the freeze goes on where it was."""
+    load, _, number = loaded(pair, mode)
+    pair.net.cut()
+    load.resume()
+    pair.wait("primary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    scenes.healthy(load)
+    scenes.release(pair)
+    pair.wait_connected()
+    scenes.judge(pair, number)
+    pair.wait("primary", lambda s: s["mode"] == "normal", what="merged")
+    scenes.commit(pair, load)
+    scenes.finish(pair, load)
