@@ -708,7 +708,10 @@ int main(int argc, char **argv)
 		int status;
 
 		wait(&status);
-		failed += !WIFEXITED(status) || WEXITSTATUS(status);
+		if (!WIFEXITED(status)) {
+			printf("a worker died of signal %d\n", WTERMSIG(status));
+			failed++;
+		}
 	}
 	clock_gettime(CLOCK_MONOTONIC, &t1);
 	seconds = t1.tv_sec - t0.tv_sec + (t1.tv_nsec - t0.tv_nsec) / 1e9;

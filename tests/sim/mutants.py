@@ -44,6 +44,11 @@ MUTANTS = [
      "	return s->flags[slot] & FZC_SLOT_PEND &&\n"
      "	       (s->flags[slot] & FZC_SLOT_EPOCH) != s->epoch;",
      "	return s->flags[slot] & FZC_SLOT_PEND;"),
+    ("R3-failed", "what a failed commit should have named is forgotten", "slots.c",
+     "	for (p = fzc_map_next(&s->dirty, 0); p < s->dirty.nbits;\n"
+     "	     p = fzc_map_next(&s->dirty, p + 1)) {", "	for (p = 0; 0;) {"),
+    ("R3-retired", "a slot that the running commit was to name is retired first", "slots.c",
+     "	if (due(s, slot))\n		s->flags[slot] |= FZC_SLOT_NAMED;\n", ""),
     ("R4", "a parked write holds the gate", "pcore_io.c",
      "	if (go != FZC_GO_DATA)\n		return go;\n	if (mixed)",
      "	if (go != FZC_GO_DATA) {\n		p->writes += go == FZC_GO_PARK;\n		return go;\n"
@@ -100,6 +105,13 @@ MUTANTS = [
      "	s->fold_step = s->fold_real ? FOLD_PICK : FOLD_SYNC;", "	s->fold_step = FOLD_SYNC;"),
     ("R11-restate", "an abort that was not heard is not restated", "score_session.c",
      "	if (n->order == FZC_ORDER_RESUME && sb->freeze.number &&", "	if (0 && n->order &&"),
+    ("R11-closing", "an abort leaves regions in a closing that relies on the emptied set",
+     "intent.c", "	fzc_map_zero(&in->dirty[other]);\n	fzc_map_zero(&in->todo[other]);\n"
+     "	keep_open(in);\n}", "}"),
+    ("R11-unsaid", "the next cut does not wait until an abort is out", "pcore.c",
+     "	if (p->stop_step || p->send_abort || ", "	if (p->stop_step || "),
+    ("R11-early-fold", "a fold begins while blocks sent ahead are still being written", "score.c",
+     "s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s))", "s->sync_step != SYNC_IDLE)"),
     ("R12-retiring", "a block is written while its retirement is not durable", "pcore_io.c",
      "		case FZC_SLOT_RETIRING:	/* R12 */\n			return false;",
      "			return false;"),
@@ -116,14 +128,15 @@ MUTANTS = [
      "	s->reads[slot] = 0;\n	make_free(s, slot);"),
     ("R13-regions", "open regions do not count as changed", "pcore_load.c",
      "	fzc_intent_replay(&p->in);", ""),
-    ("R13-replayed", "replayed blocks do not count as changed", "pcore_load.c",
-     "		fzc_intent_add(&p->in, p->slots.block[slot]);", "		;"),
     ("R13-stage", "the stage is kept after an unclean stop", "pcore_load.c",
      "	p->sb.flags |= FZC_SB_NEW_STAGE;\n	fzc_map_zero",
      "	fzc_map_zero(&p->unsent);\n	fzc_map_zero"),
     ("R13-doubt", "a freeze in doubt is aborted before the secondary is heard", "pcore_load.c",
      "		p->phase = FZC_PHASE_DOUBT;",
      "	{\n		p->phase = FZC_PHASE_DOUBT;\n		fzc_p_void_freeze(p, \"mutant\");\n	}"),
+    ("R13-trouble", "trouble after ALL_SENT aborts what may be committed", "pcore.c",
+     "	if (p->phase == FZC_PHASE_CLOSE || p->phase == FZC_PHASE_DELIVER)\n"
+     "		fzc_p_void_freeze(p, why);", "	fzc_p_void_freeze(p, why);"),
     ("R14-verify", "slots are merged without a look at their checksum", "score.c",
      "		it->check = !it->zero;", "		it->check = false;"),
     ("R14-merge-flush", "the merge ends without a flush", "score.c",
@@ -138,6 +151,8 @@ MUTANTS = [
      "	       !s->commit.number && !s->hold && !s->sb_busy && !s->format_step &&\n"
      "	       s->sb_want == s->sb_done;",
      "	       !s->format_step;"),
+    ("R15-ended", "frames are taken although the connection is to be dropped",
+     "score_session.c", "	return !s->hold && !s->ended && ", "	return !s->hold && "),
     ("R16-note", "a bad slot is passed over in silence", "score.c",
      "		s->damaged[s->ndamaged++] = it->block;", "		return true;"),
     ("R16-need", "a bad slot is not asked for again", "score_session.c",
@@ -240,9 +255,9 @@ def try_mutant(build, objs, mutant, seeds):
     try:
         run = subprocess.run([str(exe), "-j", "1", "-f", "1", "-n", str(seeds)],
                              capture_output=True, text=True, timeout=SECONDS, check=False)
-        found = run.returncode != 0
         how = next((l for l in (run.stdout + run.stderr).splitlines()
-                    if l.startswith("seed ") or "ssert" in l), "")
+                    if l.startswith("seed ") or "died" in l or "ssert" in l), "")
+        found = bool(how)
     except subprocess.TimeoutExpired:
         found, how = True, f"no end within {SECONDS} s"
     exe.unlink()
