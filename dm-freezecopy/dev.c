@@ -165,7 +165,7 @@ int fzc_dev_setup(struct fzc_dev *dev)
 	dev->wq = alloc_workqueue("fzc/%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, dev->name);
 	if (!dev->wq)
 		return -ENOMEM;
-	r = fzc_io_init(&dev->io, dev->wq);
+	r = fzc_io_init(&dev->io, dev->name);
 	return r ?: dev->role->setup(dev);
 }
 

@@ -12,19 +12,24 @@ struct io_bio {
 	void *ctx;
 	struct fzc_io *io;
 	struct work_struct work;	/* zeroes: the device refused, write pages */
+	struct block_device *bdev;	/* a device below may have changed the bio's */
 	u64 at;
 	u32 bytes;
 	struct bio bio;			/* last: its vectors follow */
 };
 
-int fzc_io_init(struct fzc_io *io, struct workqueue_struct *wq)
+int fzc_io_init(struct fzc_io *io, const char *name)
 {
-	io->wq = wq;
+	io->wq = alloc_workqueue("fzc_io/%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, name);
+	if (!io->wq)
+		return -ENOMEM;
 	return bioset_init(&io->bios, IO_BIOS, offsetof(struct io_bio, bio), BIOSET_NEED_BVECS);
 }
 
 void fzc_io_exit(struct fzc_io *io)
 {
+	if (io->wq)
+		destroy_workqueue(io->wq);
 	bioset_exit(&io->bios);
 }
 
@@ -52,6 +57,7 @@ static struct io_bio *io_alloc(struct fzc_io *io, struct block_device *bdev, u32
 	b->end = end;
 	b->ctx = ctx;
 	b->io = io;
+	b->bdev = bdev;
 	b->at = at;
 	bio->bi_iter.bi_sector = at >> SECTOR_SHIFT;
 	bio->bi_end_io = io_ended;
@@ -85,7 +91,7 @@ static void zero_by_pages(struct work_struct *work)
 	struct io_bio *b = container_of(work, struct io_bio, work);
 	struct bio *bio = &b->bio;
 
-	bio_reset(bio, bio->bi_bdev, REQ_OP_WRITE);
+	bio_reset(bio, b->bdev, REQ_OP_WRITE);
 	bio->bi_iter.bi_sector = b->at >> SECTOR_SHIFT;
 	bio->bi_end_io = io_ended;
 	put_pages_in(bio, NULL, b->bytes);

@@ -16,11 +16,12 @@ typedef void (*fzc_io_end)(void *ctx, int err);
  */
 struct fzc_io {
 	struct bio_set bios;
-	struct workqueue_struct *wq;	/* WQ_MEM_RECLAIM; where a failed write-zeroes is redone */
+	/* A failed write-zeroes is redone here: those who wait for its bio run elsewhere. */
+	struct workqueue_struct *wq;
 };
 
 /* Sleeps. */
-int fzc_io_init(struct fzc_io *io, struct workqueue_struct *wq);
+int fzc_io_init(struct fzc_io *io, const char *name);
 void fzc_io_exit(struct fzc_io *io);
 
 /*
