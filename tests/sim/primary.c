@@ -148,6 +148,8 @@ static void stop_done(void)
 	W.pstate = DOWN;
 	if (W.p.stop_failed && !W.sick)
 		fail("a clean stop failed: %s", W.p.reason);
+	if (W.p.stop_failed)	/* what a flush did not take is lost sooner or later: now */
+		p_crash(50);
 	say("primary: stopped");
 }
 

@@ -145,6 +145,8 @@ static void stop_done(void)
 	W.sstate = DOWN;
 	if (W.s.stop_failed && !W.sick)
 		fail("a clean stop of the secondary failed: %s", W.s.reason);
+	if (W.s.stop_failed)
+		s_crash(50);
 	say("secondary: stopped");
 }
 
