@@ -77,11 +77,15 @@ static bool get_pages(struct fzc_send *s)
 static void read_done(struct fzc_send *s)
 {
 	struct fzc_primary *pr = s->pr;
+	unsigned long flags;
 
 	if (!atomic_dec_and_test(&s->left))
 		return;
+	/* once it is on the list, only the lock keeps a stop from letting @pr go */
+	spin_lock_irqsave(&pr->dev.lock, flags);
 	llist_add(&s->read, &pr->sends_read);
 	fzc_primary_send_kick(pr);
+	spin_unlock_irqrestore(&pr->dev.lock, flags);
 }
 
 static void read_ended(void *ctx, int err)

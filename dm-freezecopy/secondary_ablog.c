@@ -72,7 +72,7 @@ const struct fzc_hio_ops fzc_secondary_hio = {
 
 /* ---- frames ---- */
 
-static void put_recv(struct fzc_recv *r)
+static void free_pages_of(struct fzc_recv *r)
 {
 	u32 i;
 
@@ -80,6 +80,11 @@ static void put_recv(struct fzc_recv *r)
 		__free_page(r->page[i]);
 		r->page[i] = NULL;
 	}
+}
+
+static void put_recv(struct fzc_recv *r)
+{
+	free_pages_of(r);
 	r->rx = NULL;
 	r->cut_off = false;
 	clear_bit_unlock(0, &r->busy);
@@ -156,11 +161,13 @@ static void report(struct fzc_recv *r)
 	struct fzc_dev *dev = &r->sec->dev;
 	unsigned long flags;
 
+	free_pages_of(r);
 	spin_lock_irqsave(&dev->lock, flags);
 	fzc_s_data_done(&r->sec->core, r->rx, r->rx->zero ? NULL : r->crc, r->err);
 	fzc_engine_kick(dev);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	/* under the lock: once it is put, only that keeps a stop from letting @dev go */
 	put_recv(r);
+	spin_unlock_irqrestore(&dev->lock, flags);
 }
 
 static void run_ended(void *ctx, int err)
