@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/blkdev.h>
 #include <linux/sched.h>
+#include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
 #include "dev.h"
@@ -10,6 +11,7 @@
 
 /* What starting and stopping may take before it is given up. */
 #define START_TIMEOUT	(60 * HZ)
+#define RECONNECT	(5 * HZ)	/* when there are no threads for the link */
 #define ERRORS		8
 
 static DEFINE_MUTEX(registry);	/* protects the list and, of its members, listed and md */
@@ -61,7 +63,7 @@ void fzc_dev_event(struct fzc_dev *dev, enum fzc_event_kind event)
 	if (event == FZC_EVENT_ERROR || event == FZC_EVENT_ABORT)
 		strscpy(why, dev->role->reason(dev), sizeof(why));
 	set_bit(event, &dev->news_bits);
-	queue_work(dev->wq, &dev->news);
+	queue_work(system_unbound_wq, &dev->news);
 	spin_unlock_irqrestore(&dev->lock, flags);
 	if (why[0])
 		DMWARN_LIMIT("%s: %s", dev->name, why);
@@ -80,7 +82,7 @@ void fzc_dev_tick(struct fzc_dev *dev)
 	if (!dev->stale || !dev->role->reads_new(dev))
 		return;
 	dev->stale--;
-	queue_work(dev->wq, &dev->news);
+	queue_work(system_unbound_wq, &dev->news);
 }
 
 static bool is_writable(struct fzc_dev *dev)
@@ -109,6 +111,8 @@ static void news_work(struct work_struct *work)
 {
 	struct fzc_dev *dev = container_of(work, struct fzc_dev, news);
 	unsigned long bits = xchg(&dev->news_bits, 0);
+	/* a suspend waits for this, and host I/O for the suspend */
+	unsigned int noio = memalloc_noio_save();
 
 	if (dev->role->role == FZC_SECONDARY) {
 		bool fresh = bits & (BIT(FZC_EVENT_COMMIT) | BIT(FZC_EVENT_RECOVERED));
@@ -124,16 +128,32 @@ static void news_work(struct work_struct *work)
 	if (bits)
 		dm_table_event(dev->ti->table);
 	wake_up_all(&dev->wait);
+	memalloc_noio_restore(noio);
+}
+
+static void start_link(struct fzc_dev *dev)
+{
+	dev->link_ending = false;
+	dev->linked = !fzc_link_start(dev->link);
+	if (dev->linked)
+		return;
+	DMERR_LIMIT("%s: no memory or threads for the connection, trying again", dev->name);
+	queue_delayed_work(system_unbound_wq, &dev->connect, RECONNECT);
 }
 
 static void connect_work(struct work_struct *work)
 {
-	struct fzc_dev *dev = container_of(work, struct fzc_dev, connect);
+	struct fzc_dev *dev = container_of(to_delayed_work(work), struct fzc_dev, connect);
 
 	mutex_lock(&dev->state);
-	if (dev->running && !READ_ONCE(dev->suspended))
-		fzc_dev_link_start(dev);
+	if (dev->running && !dev->linked && !READ_ONCE(dev->suspended))
+		start_link(dev);
 	mutex_unlock(&dev->state);
+}
+
+void fzc_dev_connect(struct fzc_dev *dev)
+{
+	mod_delayed_work(system_unbound_wq, &dev->connect, 0);
 }
 
 struct fzc_dev *fzc_dev_create(const struct fzc_role_ops *role, struct dm_target *ti)
@@ -153,7 +173,7 @@ struct fzc_dev *fzc_dev_create(const struct fzc_role_ops *role, struct dm_target
 	spin_lock_init(&dev->lock);
 	init_waitqueue_head(&dev->wait);
 	INIT_WORK(&dev->news, news_work);
-	INIT_WORK(&dev->connect, connect_work);
+	INIT_DELAYED_WORK(&dev->connect, connect_work);
 	dev->suspended = true;
 	return dev;
 }
@@ -293,22 +313,14 @@ void fzc_dev_end(struct fzc_dev *dev)
 	spin_lock_irqsave(&dev->lock, flags);
 	dev->gone = true;
 	spin_unlock_irqrestore(&dev->lock, flags);
+	/* a start that failed may have left some */
+	cancel_work_sync(&dev->news);
 	dev->md = NULL;
 	dev->ti = NULL;
 	mutex_unlock(&dev->state);
+	/* takes @state, and does nothing from now on */
+	cancel_delayed_work_sync(&dev->connect);
 	wake_up_all(&dev->wait);
-}
-
-void fzc_dev_link_start(struct fzc_dev *dev)
-{
-	lockdep_assert_held(&dev->state);
-	if (dev->linked)
-		return;
-	dev->link_ending = false;
-	if (fzc_link_start(dev->link))
-		DMERR("%s: no memory or threads for the connection", dev->name);
-	else
-		dev->linked = true;
 }
 
 void fzc_dev_link_stop(struct fzc_dev *dev)
@@ -398,6 +410,10 @@ void fzc_dev_stop(struct fzc_dev *dev)
 		DMERR("%s: meta cannot be written, the next start will be after an unclean stop",
 		      dev->name);
 	fzc_engine_stop(dev);
-	flush_work(&dev->news);
+	/* whatever was given up: @dev must not go before what refers to it has ended */
+	wait_event(dev->wait, ask(dev, dev->role->drained));
+	/* not flushed: no worker may be had for it now */
+	if (cancel_work_sync(&dev->news))
+		news_work(&dev->news);
 	dev->running = false;
 }

@@ -55,6 +55,7 @@ struct fzc_role_ops {
 	bool (*started)(struct fzc_dev *dev);
 	void (*suspend)(struct fzc_dev *dev);	/* a freeze without a cut is void */
 	bool (*idle)(struct fzc_dev *dev);	/* of what came or went over the link */
+	bool (*drained)(struct fzc_dev *dev);	/* no disk I/O of that is in flight */
 	void (*stop)(struct fzc_dev *dev, const u8 data_hash[32]);
 	bool (*stopped)(struct fzc_dev *dev);
 	const char *(*reason)(struct fzc_dev *dev);
@@ -109,8 +110,9 @@ struct fzc_dev {
 	struct fzc_link *link;
 	wait_queue_head_t wait;		/* woken at every event, tick and round of actions */
 
+	/* On the system's workqueue: they allocate, or wait for those who wait for @wq. */
 	struct work_struct news;	/* what events ask for and may sleep */
-	struct work_struct connect;	/* starts the link: resume must not allocate */
+	struct delayed_work connect;	/* starts the link: resume must not allocate */
 	u8 stale;			/* lock: so often the page cache has to be emptied yet */
 	unsigned long news_bits;	/* bits by enum fzc_event_kind */
 	u64 event_nr;			/* lock */
@@ -135,8 +137,9 @@ struct fzc_dev *fzc_dev_find(dev_t devt);
 /* Load, format if blank, start; stop in order.  Under @state; sleep. */
 int fzc_dev_start(struct fzc_dev *dev, char *why);
 void fzc_dev_stop(struct fzc_dev *dev);
-/* Under @state; sleep.  The first allocates: not while the device is suspended. */
-void fzc_dev_link_start(struct fzc_dev *dev);
+/* Start the link soon, if the device is running.  Does not sleep; not after fzc_dev_end(). */
+void fzc_dev_connect(struct fzc_dev *dev);
+/* Under @state; sleeps. */
 void fzc_dev_link_stop(struct fzc_dev *dev);
 
 /* Tell user space. */

@@ -501,6 +501,7 @@ const struct fzc_role_ops fzc_primary_role = {
 	.started = primary_started,
 	.suspend = primary_suspend,
 	.idle = primary_idle,
+	.drained = primary_idle,
 	.stop = primary_stop,
 	.stopped = primary_stopped,
 	.reason = primary_reason,

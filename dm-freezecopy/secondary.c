@@ -229,6 +229,11 @@ static bool secondary_idle(struct fzc_dev *dev)
 	return fzc_s_idle(&sec->core) && fzc_secondary_recv_idle(sec);
 }
 
+static bool secondary_drained(struct fzc_dev *dev)
+{
+	return fzc_secondary_recv_idle(fzc_secondary_of(dev));
+}
+
 static void secondary_stop(struct fzc_dev *dev, const u8 data_hash[32])
 {
 	fzc_s_stop(&fzc_secondary_of(dev)->core, data_hash);
@@ -336,7 +341,7 @@ int fzc_secondary_recover(struct fzc_dev *dev, bool force, u64 *number, char *wh
 		fzc_dev_link_stop(dev);
 		r = do_recover(dev, number, why);
 		/* listen again: a recovered secondary says so to its old primary */
-		fzc_dev_link_start(dev);
+		fzc_dev_connect(dev);
 	}
 	mutex_unlock(&dev->state);
 	return r;
@@ -424,6 +429,7 @@ const struct fzc_role_ops fzc_secondary_role = {
 	.started = secondary_started,
 	.suspend = secondary_suspend,
 	.idle = secondary_idle,
+	.drained = secondary_drained,
 	.stop = secondary_stop,
 	.stopped = secondary_stopped,
 	.reason = secondary_reason,

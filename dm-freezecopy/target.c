@@ -132,7 +132,7 @@ static void target_presuspend_undo(struct dm_target *ti)
 	struct fzc_dev *dev = ti->private;
 
 	set_suspended(dev, false);
-	queue_work(dev->wq, &dev->connect);
+	fzc_dev_connect(dev);
 }
 
 /* No I/O to any device after this. */
@@ -174,7 +174,7 @@ static void target_resume(struct dm_target *ti)
 	if (dev->role->role == FZC_SECONDARY)
 		set_disk_ro(dm_disk(dev->md), !writable);
 	set_suspended(dev, false);
-	queue_work(dev->wq, &dev->connect);
+	fzc_dev_connect(dev);
 }
 
 static void target_status(struct dm_target *ti, status_type_t type, unsigned int status_flags,
