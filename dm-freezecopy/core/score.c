@@ -209,6 +209,26 @@ static bool sync_page(struct fzc_score *s, struct fzc_act *act, struct fzc_page 
 	return false;
 }
 
+/*
+ * A fold that cannot be done must not keep the committed image from being
+ * recovered: what is staged is given up, the primary sends it again.
+ */
+static void fold_give_up(struct fzc_score *s, const char *why)
+{
+	fzc_s_reset_stage(s, s->sb.stage_cur);
+	if (s->fold_real)
+		fzc_s_reset_stage(s, !s->sb.stage_cur);
+	memset(&s->sb.stage, 0, sizeof(s->sb.stage));
+	s->sb.freeze.number = 0;
+	s->fold_step = FOLD_IDLE;
+	s->sync_fold = false;
+	s->session_new = false;	/* it relies on the stages: not to be stored any more */
+	s->hold_at = fzc_s_dirty_super(s);
+	fzc_s_drop(s);
+	fzc_s_say(s, "what was staged is discarded after an abort: %s", why);
+	fzc_s_event(s, FZC_EVENT_ERROR);
+}
+
 static void sync_end(struct fzc_score *s)
 {
 	int i;
@@ -222,6 +242,8 @@ static void sync_end(struct fzc_score *s)
 		fzc_s_drop(s);
 		fzc_s_say(s, "making staged blocks durable failed (%d)", s->sync_err);
 		fzc_s_event(s, FZC_EVENT_ERROR);
+		if (s->fold_step == FOLD_SYNC)
+			fold_give_up(s, "a stage could not be flushed");
 		return;
 	}
 	if (s->fold_step == FOLD_SYNC && s->sync_fold)
@@ -502,20 +524,6 @@ void fzc_s_fold(struct fzc_score *s)
 	s->hold_at = 0;
 }
 
-static void fold_overflow(struct fzc_score *s)
-{
-	fzc_s_reset_stage(s, 0);
-	fzc_s_reset_stage(s, 1);
-	memset(&s->sb.stage, 0, sizeof(s->sb.stage));
-	s->sb.freeze.number = 0;
-	s->fold_step = FOLD_IDLE;
-	s->session_new = false;	/* it relies on the stages: not to be stored any more */
-	s->hold_at = fzc_s_dirty_super(s);
-	fzc_s_drop(s);
-	fzc_s_say(s, "no room to add one stage to the other after the abort: both are discarded");
-	fzc_s_event(s, FZC_EVENT_ERROR);
-}
-
 /* Next blocks of the newer stage, each with a slot in the older; false: no room. */
 static bool pick_fold(struct fzc_score *s)
 {
@@ -555,7 +563,7 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 		if (s->merge_pause || s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s))
 			return false;
 		if (!pick_fold(s)) {
-			fold_overflow(s);
+			fold_give_up(s, "no room to add one stage to the other");
 			return false;
 		}
 		if (s->copy.n) {
@@ -596,10 +604,7 @@ static void fold_copied(struct fzc_score *s)
 	s->dirty |= 1U << fzc_stage_dev(cur);
 	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
 		if (it->result == FZC_COPY_EIO) {
-			s->merge_pause = true;
-			fzc_s_say(s, "folding block %llu failed, trying again",
-				  (unsigned long long)it->block);
-			fzc_s_event(s, FZC_EVENT_ERROR);
+			fold_give_up(s, "a block of one could not be added to the other");
 			return;
 		}
 		to->crc[it->to] = it->crc;

@@ -171,7 +171,7 @@ int fzc_s_start(struct fzc_score *s)
 	}
 	if (s->sb.flags & FZC_SB_CLEAN && memcmp(s->sb.data_hash, none, 32) &&
 	    memcmp(s->sb.data_hash, s->opts.data_hash, 32)) {
-		fzc_s_say(s, "data: hash of its first and last MiB differs: no longer image %llu",
+		fzc_s_say(s, "data was written to: no longer image %llu (remove --wipe and create)",
 			  (unsigned long long)s->sb.image.number);
 		return -EINVAL;
 	}
