@@ -30,6 +30,8 @@ static void set_up_target(struct dm_target *ti, struct fzc_dev *dev)
 	ti->num_discard_bios = 1;
 	ti->discards_supported = true;
 	ti->num_write_zeroes_bios = 1;
+	/* dm asks DATA only, and a bio may be diverted */
+	ti->needs_stable_writes = bdev_stable_writes(dev->bdev[FZC_DIFF]);
 }
 
 /* Everything but the device: writes nothing, binds nothing. */
