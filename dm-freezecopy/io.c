@@ -7,6 +7,9 @@
 
 #define IO_BIOS	16
 
+/* Blocks are cut into pages, and a page of metadata is one of memory. */
+static_assert(PAGE_SIZE == FZC_PAGE);
+
 struct io_bio {
 	fzc_io_end end;
 	void *ctx;
