@@ -68,6 +68,14 @@ static int check_block(struct fzc_dev *dev, u32 block_size, char *why)
 				  name_of(dev, i), dev->dm[i]->name, sector, FZC_PAGE);
 			return -EINVAL;
 		}
+		/* a slot of the volume's last block may be shorter than a block */
+		if (i != FZC_META && (dev->ti->len << SECTOR_SHIFT) & (sector - 1)) {
+			scnprintf(why, FZC_REASON_LEN,
+				  "%s %s: has sectors of %u bytes, expected the volume's size (%llu sectors of 512 bytes) to be a multiple",
+				  name_of(dev, i), dev->dm[i]->name, sector,
+				  (unsigned long long)dev->ti->len);
+			return -EINVAL;
+		}
 	}
 	return 0;
 }
