@@ -4,6 +4,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 #include <linux/string.h>
+#include <linux/vmalloc.h>
 #include "dev.h"
 #include "engine.h"
 #include "hio.h"
@@ -213,6 +214,14 @@ void fzc_dev_put(struct fzc_dev *dev)
 	kref_put(&dev->kref, release);
 }
 
+void *fzc_dev_alloc(u64 bytes)
+{
+	/* kvzalloc() takes no more than INT_MAX */
+	if (bytes != (size_t)bytes)
+		return NULL;
+	return __vmalloc(bytes, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
+}
+
 static const char *const device_name[FZC_NR_DEVS] = { "meta", "data", "diff", "diff-b" };
 
 /* Do @a and @b name a device twice?  A device may be @b's only if both are of one dm device. */
@@ -376,8 +385,10 @@ int fzc_dev_start(struct fzc_dev *dev, char *why)
 
 	lockdep_assert_held(&dev->state);
 	opts = kzalloc(sizeof(*opts), GFP_NOIO);
-	if (!opts)
+	if (!opts) {
+		strscpy(why, "no memory", FZC_REASON_LEN);
 		return -ENOMEM;
+	}
 	r = fzc_meta_opts(dev, opts, why);
 	if (!r) {
 		dev->role->reset(dev, opts);

@@ -126,6 +126,8 @@ int fzc_dev_setup(struct fzc_dev *dev);
 /* The table is going: nothing of it is used after this.  Sleeps. */
 void fzc_dev_end(struct fzc_dev *dev);
 void fzc_dev_put(struct fzc_dev *dev);
+/* A core's memory, zeroed, which may be gigabytes; NULL.  For vfree().  Sleeps. */
+void *fzc_dev_alloc(u64 bytes);
 
 /* Claim the devices in dev->bdevt for the table's dm device: -EBUSY with a reason. */
 int fzc_dev_claim(struct fzc_dev *dev, char *why);

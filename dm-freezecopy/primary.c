@@ -2,7 +2,7 @@
 #include <linux/mm.h>
 #include <linux/random.h>
 #include <linux/sched/signal.h>
-#include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include "primary.h"
 
 /* ---- what the engine wants ---- */
@@ -140,7 +140,7 @@ static int primary_setup(struct fzc_dev *dev)
 	struct fzc_primary *pr = fzc_primary_of(dev);
 	int r;
 
-	pr->mem = kvzalloc(fzc_p_bytes(&dev->geo), GFP_KERNEL);
+	pr->mem = fzc_dev_alloc(fzc_p_bytes(&dev->geo));
 	if (!pr->mem)
 		return -ENOMEM;
 	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_primary_hio) ?:
@@ -156,7 +156,7 @@ static void primary_release(struct fzc_dev *dev)
 	struct fzc_primary *pr = fzc_primary_of(dev);
 
 	fzc_primary_send_exit(pr);
-	kvfree(pr->mem);
+	vfree(pr->mem);
 }
 
 static void primary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/blkdev.h>
 #include <linux/mm.h>
-#include <linux/slab.h>
+#include <linux/vmalloc.h>
 #include "secondary.h"
 
 #define RECOVER_TIMEOUT	(60 * HZ)
@@ -169,7 +169,7 @@ static int secondary_setup(struct fzc_dev *dev)
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
 	int r;
 
-	sec->mem = kvzalloc(fzc_s_bytes(&dev->geo), GFP_KERNEL);
+	sec->mem = fzc_dev_alloc(fzc_s_bytes(&dev->geo));
 	if (!sec->mem)
 		return -ENOMEM;
 	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_secondary_hio) ?:
@@ -185,7 +185,7 @@ static void secondary_release(struct fzc_dev *dev)
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
 
 	fzc_secondary_recv_exit(sec);
-	kvfree(sec->mem);
+	vfree(sec->mem);
 }
 
 static void secondary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
