@@ -275,6 +275,7 @@ static int try_freeze(struct fzc_dev *dev, struct fzc_cut *cut)
 	struct fzc_primary *pr = fzc_primary_of(dev);
 	struct fzc_img img = { .time = ktime_get_real_seconds() };
 	unsigned long flags;
+	ktime_t now;
 	int r;
 
 	get_random_bytes(&img.id, sizeof(img.id));
@@ -287,12 +288,13 @@ static int try_freeze(struct fzc_dev *dev, struct fzc_cut *cut)
 		strscpy(cut->why, "the device is suspended", sizeof(cut->why));
 	} else {
 		img.number = fzc_p_next_number(&pr->core);
-		pr->closed_at = ktime_get();
-		pr->closing = true;
+		now = ktime_get();
 		r = fzc_p_freeze(&pr->core, &img, cut->force);
-		if (r) {
-			pr->closing = false;
+		if (r) {	/* perhaps because another waits for its cut */
 			strscpy(cut->why, pr->core.reason, sizeof(cut->why));
+		} else {
+			pr->closed_at = now;
+			pr->closing = true;
 		}
 		cut->img = img;
 		cut->begun = !r;
