@@ -56,7 +56,8 @@ def step(number, text):
 
 def command(machine, text):
     """Show a command as the user of that machine would type it."""
-    print(f"        {machine.name}# {text}", flush=True)
+    lines = textwrap.wrap(f"{machine.name}# {text}", 100, break_long_words=False, break_on_hyphens=False)
+    print("        " + " \\\n            ".join(lines), flush=True)
 
 
 def megabytes(count):
@@ -186,7 +187,8 @@ class Demo:
 
     def freeze_until_death(self):
         step(3, "Freezing it again and again, with the file system mounted and the database busy")
-        command(self.primary, f"freezectl freeze {NAME}        # every {BETWEEN_FREEZES} seconds")
+        command(self.primary, f"freezectl freeze {NAME} --wait cut    # every {BETWEEN_FREEZES} s; "
+                f"then: freezectl wait {NAME} image=N")
         say("Each line says which transaction was the last to be acknowledged before the call, and which was the "
             "first to begin after the return: the image must hold all up to the one and none from the other on.")
         self.freeze(time.monotonic() + 60)
