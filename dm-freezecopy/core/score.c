@@ -579,7 +579,7 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 	case FOLD_SYNC:
 		if (s->sync_fold || s->sync_step != SYNC_IDLE)
 			return false;
-		/* the stage is emptied in the write that ends the freeze, or its blocks come back */
+		/* emptied in the write that ends the freeze, or its blocks come back */
 		if (s->fold_real)
 			fzc_s_reset_stage(s, !s->sb.stage_cur);
 		s->sb.freeze.number = 0;
