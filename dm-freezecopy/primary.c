@@ -425,10 +425,9 @@ static void query_progress(struct fzc_primary *pr, struct fzc_query *q)
 		q->merge_total = pr->merge_total;
 		q->merge_left = p->slots.used;
 	}
-	if (!fzc_p_has_image(p)) {
+	if (!fzc_p_has_image(p) && !(p->sb.flags & FZC_SB_COPIED)) {
 		q->copy_total = p->geo.blocks;
-		if (!(p->sb.flags & FZC_SB_COPIED))
-			q->copy_left = p->unsent.count + p->inflight.count;
+		q->copy_left = p->unsent.count + p->inflight.count;
 	}
 }
 
