@@ -3,7 +3,7 @@
 """How much of what is overwritten has to travel: fio writes a small set again and again, Zipf
 distributed, over links of several rates; then a freeze delivers what is left.
 
-    tests/bench/coalesce.py [--rates none,16mbit,4mbit] [--set MIB] [--write MIB]
+    tests/bench/coalesce.py [--rates none,2mbit,512kbit] [--set MIB] [--write MIB]
 
 For each rate: the bytes that fio wrote, the distinct blocks that they changed, the bytes on the wire.
 A mirror that sends every write needs the first, a snapshot shipped at the freeze the second.  The
@@ -63,9 +63,9 @@ def report(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--rates", default="none,16mbit,4mbit", help="of the link from primary to secondary")
+    parser.add_argument("--rates", default="none,2mbit,512kbit", help="of the link from primary to secondary")
     parser.add_argument("--set", type=int, default=4, metavar="MIB", help="that is overwritten")
-    parser.add_argument("--write", type=int, default=32, metavar="MIB", help="in all")
+    parser.add_argument("--write", type=int, default=16, metavar="MIB", help="in all")
     args = parser.parse_args()
     vm.build_image()
     machines = conftest.Machines()
