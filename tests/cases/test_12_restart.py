@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Stop and start, suspend and resume, reload, remove, unload: in every mode."""
+
+import time
+
+import pytest
+
+import scenes
+from conftest import BY_ID, DEVICE, DIFFS, MIB, MKFS_EXT4, NAME, parse_status
+from scenes import loaded, modes, next_freeze, restart
+
+pytestmark = pytest.mark.module
+
+UUID2 = "8d5a6a52-5e0a-4c7e-9a34-3f1c1d7a9b11"
+
+
+def unload(pair, side):
+    """The device is removed and the module has nothing left."""
+    pair.stop(side)
+    pair.side(side).run("rmmod dm_freezecopy")
+
+
+def go_on(pair, number):
+    """Nothing was aborted: the freeze ends, and the next one is right."""
+    scenes.release(pair)
+    pair.wait_connected()
+    scenes.judge(pair, number)
+    assert pair.status("primary")["ev_abort"] == 0
+    next_freeze(pair)
+
+
+@modes("normal", "merging", "secondary-merging", quick=["freezing"])
+def test_primary_stopped_and_started(pair, mode):
+    load, _, number = loaded(pair, mode)
+    load.stop()
+    before = pair.status("primary")
+    unload(pair, "primary")
+    pair.start("primary")
+    after = pair.status("primary")
+    assert (after["mode"], after["freeze"]) == (before["mode"], before["freeze"])
+    pair.check(pair.dump("primary"))
+    go_on(pair, number)
+
+
+@modes("normal", "freezing", "merging", "secondary-merging")
+def test_secondary_stopped_and_started(pair, mode):
+    load, committed, number = loaded(pair, mode)
+    unload(pair, "secondary")
+    pair.start("secondary")
+    after = pair.status("secondary")
+    assert after["image"] == committed
+    if mode == "secondary-merging":
+        assert after["mode"] == "merging"
+    pair.check(pair.dump("secondary"), freeze=committed)
+    scenes.release(pair)
+    load.resume()
+    load.stop()
+    go_on(pair, number)
+
+
+@modes("freezing", "merging")
+def test_primary_stopped_while_its_peer_is_dead(pair, mode):
+    load, _, number = loaded(pair, mode)
+    pair.secondary.kill9()
+    load.stop()
+    unload(pair, "primary")
+    pair.start("primary")
+    pair.check(pair.dump("primary"))
+    restart(pair, "secondary")
+    go_on(pair, number)
+
+
+def test_data_mounted_and_written_while_stopped(pair):
+    """Refused, and said how to go on; taken as changed, both sides are the same again."""
+    scenes.volume(pair, diff=80 * MIB)	# a stage that can take all blocks
+    m = pair.primary
+    m.run(f"{MKFS_EXT4} {DEVICE}")
+    assert pair.freeze() == 1
+    pair.wait_image(1)
+    pair.stop("primary")
+    m.run(f"mkdir -p /mnt/fs && mount {BY_ID}data /mnt/fs && date >/mnt/fs/behind && umount /mnt/fs")
+    begin = len(m.console_text())
+    assert not pair.start("primary", check=False).ok
+    said = m.console_text()[begin:]
+    assert "data was written" in said and "take_all_changed" in said, said
+    assert "No devices" in m.run("dmsetup ls").out
+    pair.start("primary", take_all_changed="yes")
+    pair.wait_connected()
+    assert pair.freeze() == 2
+    pair.wait_image(2)
+    m.run(f"e2fsck -fn {DEVICE} && mount -o ro {DEVICE} /mnt/fs && test -s /mnt/fs/behind && umount /mnt/fs")
+    pair.same(pair.dump("primary"), pair.dump("secondary"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("side", ["primary", "secondary"])
+@modes("normal", "freezing")
+def test_table_reloaded(pair, mode, side):
+    """With the same devices, under load: what runs goes on."""
+    load, _, number = loaded(pair, mode)
+    pair.side(side).run(f"dmsetup load {NAME} --table '{pair.table(side)}' && dmsetup resume {NAME}")
+    if mode == "freezing":
+        assert pair.status("primary")["freeze"] == number
+    scenes.healthy(load)
+    load.stop()
+    go_on(pair, number)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("how", ["", "--noflush --nolockfs"])
+@modes("normal", "freezing", "merging")
+def test_suspended_and_resumed(pair, mode, how):
+    """Also with a dead wire; in between nothing is read or written, and no freeze."""
+    load, _, number = loaded(pair, mode)
+    pair.net.cut()
+    begin = time.monotonic()
+    pair.primary.run(f"dmsetup suspend {how} {NAME}")
+    assert time.monotonic() - begin < 20
+    assert not pair.message("primary", "freeze", check=False).ok
+    sectors = "cat /sys/block/vd[b-z]/stat"
+    before = pair.primary.run(f"{sectors}; sleep 2; echo =; {sectors}").out.split("=\n")
+    assert before[0] == before[1]
+    pair.primary.run(["dmsetup", "resume", NAME])
+    scenes.healthy(load)
+    scenes.release(pair)
+    load.stop()
+    go_on(pair, number)
+
+
+@pytest.mark.long
+def test_load_and_clear_leave_no_trace(pair):
+    for side in ("primary", "secondary"):
+        m = pair.side(side)
+        m.run(f"dmsetup create {NAME} --notable && dmsetup load {NAME} --table '{pair.table(side)}' && "
+              f"dmsetup clear {NAME} && dmsetup remove {NAME} && rmmod dm_freezecopy")
+        assert "7744" not in m.run("ss -ltn").out
+        for serial in ("meta", "data", *DIFFS[side]):
+            assert not pair.raw(side, serial).read_bytes().strip(b"\0")
+
+
+# -- two volumes
+
+def halve(pair):
+    """Every disk becomes two."""
+    sectors = pair.size // 512
+    for m in pair.machines.both:
+        m.run("; ".join(["set -e"] + [
+            f"dmsetup create {disk}{n} --table '0 {sectors} linear {BY_ID}{disk} {(n - 1) * sectors}'"
+            for disk in ("data", *DIFFS[m.name]) for n in (1, 2)] + [
+            f"dmsetup create meta{n} --table '0 32768 linear {BY_ID}meta {(n - 1) * 32768}'" for n in (1, 2)]))
+        pair.paths.update({(m.name, disk): f"/dev/mapper/{disk}1" for disk in ("meta", "data", *DIFFS[m.name])})
+
+
+def start_second(pair, side):
+    words = {"primary": "peer", "secondary": "listen"}
+    table = pair.table(side, pair=UUID2, **{words[side]: "192.0.2.2:7745"})
+    for disk in ("meta", "data", *DIFFS[side]):
+        table = table.replace(f"/dev/mapper/{disk}1", f"/dev/mapper/{disk}2")
+    pair.side(side).run(["dmsetup", "create", "vol2", "--uuid", f"FREEZECOPY-{UUID2}", "--table", table])
+
+
+def wait_second(pair, condition, what):
+    end = time.monotonic() + 60
+    while not condition(parse_status(pair.primary.run("dmsetup status vol2").out)):
+        assert time.monotonic() < end, what
+        time.sleep(0.2)
+
+
+@pytest.mark.long
+def test_two_volumes(pair):
+    """Each with its own freezes, at the same time; one goes, the other stays."""
+    pair.size, pair.options = 32 * MIB, {"primary": {"assume": "identical"}}
+    halve(pair)
+    for side in ("secondary", "primary"):
+        pair.start(side)
+        start_second(pair, side)
+    pair.wait_connected()
+    wait_second(pair, lambda s: s["connection"] == "connected", "the second is connected")
+    loads = [pair.load(**scenes.SMALL), pair.load("/dev/mapper/vol2", volume=2, **scenes.SMALL)]
+    for number in (1, 2, 3):
+        assert [loads[0].freeze(), loads[1].freeze(name="vol2")] == [number] * 2
+        pair.wait_image(number)
+        wait_second(pair, lambda s: s["image"] == number, "the second's image")  # pylint: disable=cell-var-from-loop
+    pair.check(pair.dump("secondary"), freeze=3)
+    pair.check(pair.dump("secondary", "/dev/mapper/vol2"), freeze=3, volume=2)
+    loads[1].stop()
+    for m in pair.machines.both:
+        m.run("dmsetup remove --retry vol2")
+    scenes.commit(pair, loads[0])
+    scenes.finish(pair, loads[0])
