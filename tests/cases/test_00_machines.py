@@ -50,6 +50,7 @@ def seconds(machine, command):
     return time.monotonic() - begin
 
 
+@pytest.mark.long
 def test_slow_disk_and_wire(pair):
     m = pair.primary
     write = f"dd if=/dev/zero of={BY_ID}data bs=64k count=64 oflag=direct status=none"
@@ -99,6 +100,7 @@ def test_load_and_oracle(pair):
         pair.check(image)
 
 
+@pytest.mark.long
 def test_freeze_of_a_snapshot(pair):
     """A cut under load: dm-snapshot stands in for a freeze, suspended between call and return."""
     m = pair.primary
@@ -119,6 +121,7 @@ def test_freeze_of_a_snapshot(pair):
         pair.check(end, freeze=1)
 
 
+@pytest.mark.long
 def test_durability_after_kill(pair):
     """The machine dies under load; what was flushed is there, and again after the restart."""
     dev = linear(pair.primary)

@@ -151,6 +151,7 @@ def test_freezectl_words(pair):
     assert not m.run("ls /etc/freezecopy/*.conf", check=False).out
 
 
+@pytest.mark.long
 def test_too_small(pair):
     """meta and diff that are too small for the volume."""
     pair.create(size=SIZE, start=False)
@@ -362,6 +363,7 @@ def peer_refused(pair, words):
         Disk(pair.primary, serial).write(0, bytes(16 * PAGE))
 
 
+@pytest.mark.long
 def test_wrong_peer(pair):
     """Another pair, another size, another block size; then the right one, whose image is still there."""
     pair.create(size=SIZE, primary={"assume": "identical"})
