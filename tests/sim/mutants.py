@@ -17,8 +17,8 @@ CORE = HERE.parent.parent / "dm-freezecopy/core"
 BOUNDS = ["-DFZC_MAX_RUN=4U", "-DFZC_COPY_BATCH=3", "-DFZC_MAX_XFERS=6", "-DFZC_MAX_RX=8"]
 CFLAGS = ["-std=gnu11", "-O2", "-w", *BOUNDS]
 SECONDS = 600  # for one mutant
-# Found, but only after minutes: left out when there are less than MANY seeds.
-SLOW = {"R5-busy", "R17"}
+# Not found by some ten thousand schedules: left out when there are less than MANY seeds.
+SLOW = {"R5-busy", "R12-reads", "R15-commit", "R17", "R17-told"}
 MANY = 100000
 
 # (name, what is broken, file, text, replacement)
