@@ -64,6 +64,7 @@ def test_slow_disk_and_wire(pair):
     assert seconds(m, "ping -c 1 192.0.2.2") < 0.7
 
 
+@pytest.mark.long
 def test_resize_and_clean(pair):
     pair.create(size=33 * MIB + 4096, start=False)
     assert int(pair.primary.run(f"blockdev --getsize64 {BY_ID}data").out) == 33 * MIB + 4096

@@ -105,6 +105,7 @@ def test_thirty_freezes(pair, block):
     scenes.finish(pair, load)
 
 
+@pytest.mark.long
 def test_empty_freeze(pair):
     """A freeze of nothing is an image all the same, and sends nothing."""
     scenes.volume(pair)

@@ -29,7 +29,7 @@ def go_on(pair, number):
     next_freeze(pair)
 
 
-@modes("normal", "merging", "secondary-merging", quick=["freezing"])
+@modes("normal", "freezing", "merging", "secondary-merging")
 def test_primary_stopped_and_started(pair, mode):
     load, _, number = loaded(pair, mode)
     load.stop()

@@ -276,6 +276,7 @@ def of_another(image, m, meta, diff):
     meta.restore()
 
 
+@pytest.mark.long
 def test_metadata(image):
     """Damaged, foreign, blank, of another volume.  What was undone starts again, with its image."""
     m = image.primary
