@@ -16,6 +16,12 @@ struct fzc_map {
 	u64 *super;	/* a bit for 64 groups */
 };
 
+/* What is laid out one after the other in one piece of memory begins on a u64. */
+static inline u64 fzc_align8(u64 n)
+{
+	return (n + 7) & ~7ULL;
+}
+
 /* Bytes of memory that fzc_map_init() needs for @nbits. */
 u64 fzc_map_bytes(u64 nbits);
 /* @mem: zeroed memory of fzc_map_bytes(@nbits) bytes, aligned for u64. */

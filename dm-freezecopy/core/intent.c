@@ -7,15 +7,11 @@ enum region_state { CLOSED, WANTED, OPENING, OPEN, CLOSING, CLEARING };
 #define FRESH	0x01	/* opened for a parked write that has not come back yet */
 #define RESTED	0x02	/* not written since the last tick */
 
-static u64 align8(u64 n)
-{
-	return (n + 7) & ~7ULL;
-}
-
 u64 fzc_intent_bytes(const struct fzc_geometry *geo)
 {
 	return 2 * fzc_map_bytes(geo->blocks) + 4 * fzc_map_bytes(geo->map_pages) +
-	       2 * align8(geo->map_pages) + 2 * align8(geo->regions) + align8(2ULL * geo->regions);
+	       2 * fzc_align8(geo->map_pages) + 2 * fzc_align8(geo->regions) +
+	       fzc_align8(2ULL * geo->regions);
 }
 
 void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry *geo,
@@ -36,12 +32,12 @@ void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry
 		fzc_map_init(&in->todo[i], p, geo->map_pages);
 		p += fzc_map_bytes(geo->map_pages);
 		in->copy[i] = p;
-		p += align8(geo->map_pages);
+		p += fzc_align8(geo->map_pages);
 	}
 	in->state = p;
-	p += align8(geo->regions);
+	p += fzc_align8(geo->regions);
 	in->flags = p;
-	p += align8(geo->regions);
+	p += fzc_align8(geo->regions);
 	in->busy = (u16 *)p;
 }
 

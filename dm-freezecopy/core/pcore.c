@@ -5,14 +5,10 @@
 enum { SYNC_IDLE, SYNC_FLUSH, SYNC_PAGES, SYNC_FLUSH2 };
 enum { MERGE_IDLE, MERGE_COPY, MERGE_SYNC };
 
-static u64 align8(u64 n)
-{
-	return (n + 7) & ~7ULL;
-}
-
 u64 fzc_p_bytes(const struct fzc_geometry *geo)
 {
-	return align8(fzc_intent_bytes(geo)) + align8(fzc_slots_bytes(geo->slots[0], false)) +
+	return fzc_align8(fzc_intent_bytes(geo)) +
+	       fzc_align8(fzc_slots_bytes(geo->slots[0], false)) +
 	       3 * fzc_map_bytes(geo->blocks);
 }
 
@@ -25,9 +21,9 @@ void fzc_p_init(struct fzc_pcore *p, void *mem, const struct fzc_geometry *geo,
 	p->geo = *geo;
 	p->opts = *opts;
 	fzc_intent_init(&p->in, m, &p->geo, &p->sb, &p->seq);
-	m += align8(fzc_intent_bytes(geo));
+	m += fzc_align8(fzc_intent_bytes(geo));
 	fzc_slots_init(&p->slots, m, geo->slots[0], false);
-	m += align8(fzc_slots_bytes(geo->slots[0], false));
+	m += fzc_align8(fzc_slots_bytes(geo->slots[0], false));
 	fzc_map_init(&p->unsent, m, geo->blocks);
 	m += fzc_map_bytes(geo->blocks);
 	fzc_map_init(&p->inflight, m, geo->blocks);

@@ -11,15 +11,11 @@ enum fzc_s_job {
 	JOB_PROGRESS, JOB_MERGE, JOB_MERGE_FLUSH, JOB_DAMAGED, JOB_FOLD, JOB_IN_FLUSH, JOB_FORMAT,
 };
 
-static u64 align8(u64 n)
-{
-	return (n + 7) & ~7ULL;
-}
-
 u64 fzc_s_bytes(const struct fzc_geometry *geo)
 {
-	return align8(fzc_intent_bytes(geo)) + align8(fzc_slots_bytes(geo->slots[0], true)) +
-	       align8(fzc_slots_bytes(geo->slots[1], true)) + 2 * fzc_map_bytes(geo->blocks);
+	return fzc_align8(fzc_intent_bytes(geo)) +
+	       fzc_align8(fzc_slots_bytes(geo->slots[0], true)) +
+	       fzc_align8(fzc_slots_bytes(geo->slots[1], true)) + 2 * fzc_map_bytes(geo->blocks);
 }
 
 void fzc_s_init(struct fzc_score *s, void *mem, const struct fzc_geometry *geo,
@@ -32,10 +28,10 @@ void fzc_s_init(struct fzc_score *s, void *mem, const struct fzc_geometry *geo,
 	s->geo = *geo;
 	s->opts = *opts;
 	fzc_intent_init(&s->in, m, &s->geo, &s->sb, &s->seq);
-	m += align8(fzc_intent_bytes(geo));
+	m += fzc_align8(fzc_intent_bytes(geo));
 	for (i = 0; i < 2; i++) {
 		fzc_slots_init(&s->stage[i], m, geo->slots[i], true);
-		m += align8(fzc_slots_bytes(geo->slots[i], true));
+		m += fzc_align8(fzc_slots_bytes(geo->slots[i], true));
 		fzc_map_init(&s->staged[i], m, geo->blocks);
 		m += fzc_map_bytes(geo->blocks);
 	}

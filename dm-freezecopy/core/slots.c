@@ -15,16 +15,11 @@ static u32 pages(u32 nslots)
 	return FZC_DIV_ROUND_UP(nslots, FZC_INDEX_ENTRIES);
 }
 
-static u64 align8(u64 n)
-{
-	return (n + 7) & ~7ULL;
-}
-
 u64 fzc_slots_bytes(u32 nslots, bool with_crc)
 {
-	return 2 * align8(4ULL * nslots) + align8(4ULL * buckets(nslots)) +
-	       align8(2ULL * nslots) + 2 * align8(nslots) + align8(pages(nslots)) +
-	       (with_crc ? align8(4ULL * nslots) : 0) + 2 * fzc_map_bytes(pages(nslots)) +
+	return 2 * fzc_align8(4ULL * nslots) + fzc_align8(4ULL * buckets(nslots)) +
+	       fzc_align8(2ULL * nslots) + 2 * fzc_align8(nslots) + fzc_align8(pages(nslots)) +
+	       (with_crc ? fzc_align8(4ULL * nslots) : 0) + 2 * fzc_map_bytes(pages(nslots)) +
 	       2 * fzc_map_bytes(nslots);
 }
 
@@ -36,22 +31,22 @@ void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc)
 	s->nslots = nslots;
 	s->mask = buckets(nslots) - 1;
 	s->block = (u32 *)p;
-	p += align8(4ULL * nslots);
+	p += fzc_align8(4ULL * nslots);
 	s->chain = (u32 *)p;
-	p += align8(4ULL * nslots);
+	p += fzc_align8(4ULL * nslots);
 	s->bucket = (u32 *)p;
-	p += align8(4ULL * buckets(nslots));
+	p += fzc_align8(4ULL * buckets(nslots));
 	s->reads = (u16 *)p;
-	p += align8(2ULL * nslots);
+	p += fzc_align8(2ULL * nslots);
 	s->writes = p;
-	p += align8(nslots);
+	p += fzc_align8(nslots);
 	s->flags = p;
-	p += align8(nslots);
+	p += fzc_align8(nslots);
 	s->copy = p;
-	p += align8(pages(nslots));
+	p += fzc_align8(pages(nslots));
 	if (with_crc) {
 		s->crc = (u32 *)p;
-		p += align8(4ULL * nslots);
+		p += fzc_align8(4ULL * nslots);
 	}
 	fzc_map_init(&s->dirty, p, pages(nslots));
 	p += fzc_map_bytes(pages(nslots));
