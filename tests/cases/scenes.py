@@ -117,14 +117,17 @@ def recover(pair, number):
     return image
 
 
-def modes(*long, quick=()):
-    """The modes to be in, of which only the quick ones are for every day."""
-    return pytest.mark.parametrize("mode", [*quick, *(pytest.param(m, marks=pytest.mark.long) for m in long)])
+def modes(*names, quick=None):
+    """The modes to be in, at both block sizes; quick: {mode: block size} of what is for every day."""
+    daily = (quick or {}).items()
+    return pytest.mark.parametrize("mode, block", [
+        pytest.param(mode, block, marks=[] if (mode, block) in daily else pytest.mark.long)
+        for mode in names for block in (4096, 65536)])
 
 
-def loaded(pair, mode):
+def loaded(pair, mode, block=4096):
     """A volume with an image, under load, in this mode; the last freeze that is committed, and the last."""
-    volume(pair)
+    volume(pair, block)
     load = pair.load(**SMALL)
     before = load.freeze()
     pair.wait_image(before)

@@ -9,18 +9,18 @@ from scenes import loaded, modes, next_freeze, restart
 pytestmark = pytest.mark.module
 
 
-@modes("normal", "merging", "secondary-merging", quick=["freezing"])
-def test_primary_killed_and_secondary_recovers(pair, mode):
-    _, committed, _ = loaded(pair, mode)
+@modes("normal", "freezing", "merging", "secondary-merging", quick={"freezing": 4096})
+def test_primary_killed_and_secondary_recovers(pair, mode, block):
+    _, committed, _ = loaded(pair, mode, block)
     pair.primary.kill9()
     scenes.slow_writes(pair.secondary, "data", 0)
     scenes.recover(pair, committed)
 
 
 @modes("normal", "freezing", "merging", "secondary-merging")
-def test_primary_killed_and_restarted(pair, mode):
+def test_primary_killed_and_restarted(pair, mode, block):
     """What was flushed is there at once; the secondary catches up with it."""
-    _, committed, _ = loaded(pair, mode)
+    _, committed, _ = loaded(pair, mode, block)
     pair.primary.kill9()
     restart(pair, "primary")
     pair.check(pair.dump("primary"))
@@ -30,10 +30,10 @@ def test_primary_killed_and_restarted(pair, mode):
     next_freeze(pair)
 
 
-@modes("normal", "freezing", "merging", quick=["secondary-merging"])
-def test_secondary_killed_and_restarted(pair, mode):
+@modes("normal", "freezing", "merging", "secondary-merging", quick={"secondary-merging": 65536})
+def test_secondary_killed_and_restarted(pair, mode, block):
     """A freeze that was running goes on; an image that was being merged is there."""
-    load, committed, number = loaded(pair, mode)
+    load, committed, number = loaded(pair, mode, block)
     pair.secondary.kill9()
     load.resume()
     restart(pair, "secondary")
@@ -47,8 +47,8 @@ def test_secondary_killed_and_restarted(pair, mode):
 
 
 @modes("normal", "freezing", "merging", "secondary-merging")
-def test_both_killed_and_restarted(pair, mode):
-    _, committed, number = loaded(pair, mode)
+def test_both_killed_and_restarted(pair, mode, block):
+    _, committed, number = loaded(pair, mode, block)
     pair.primary.kill9()
     pair.secondary.kill9()
     restart(pair, "secondary")
@@ -89,10 +89,10 @@ def test_secondary_killed_while_recovered_and_merging(pair):
     pair.check(pair.dump("secondary"), freeze=committed)
 
 
-@modes("normal", "merging", "secondary-merging", quick=["freezing"])
-def test_link_cut_and_restored(pair, mode):
+@modes("normal", "freezing", "merging", "secondary-merging", quick={"freezing": 65536})
+def test_link_cut_and_restored(pair, mode, block):
     """The load does not notice, the freeze goes on where it was."""
-    load, _, number = loaded(pair, mode)
+    load, _, number = loaded(pair, mode, block)
     pair.net.cut()
     load.resume()
     pair.wait("primary", lambda s: s["connection"] != "connected", what="the loss is noticed")

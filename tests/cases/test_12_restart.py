@@ -30,8 +30,8 @@ def go_on(pair, number):
 
 
 @modes("normal", "freezing", "merging", "secondary-merging")
-def test_primary_stopped_and_started(pair, mode):
-    load, _, number = loaded(pair, mode)
+def test_primary_stopped_and_started(pair, mode, block):
+    load, _, number = loaded(pair, mode, block)
     load.stop()
     before = pair.status("primary")
     unload(pair, "primary")
@@ -43,8 +43,8 @@ def test_primary_stopped_and_started(pair, mode):
 
 
 @modes("normal", "freezing", "merging", "secondary-merging")
-def test_secondary_stopped_and_started(pair, mode):
-    load, committed, number = loaded(pair, mode)
+def test_secondary_stopped_and_started(pair, mode, block):
+    load, committed, number = loaded(pair, mode, block)
     unload(pair, "secondary")
     pair.start("secondary")
     after = pair.status("secondary")
@@ -59,8 +59,8 @@ def test_secondary_stopped_and_started(pair, mode):
 
 
 @modes("freezing", "merging")
-def test_primary_stopped_while_its_peer_is_dead(pair, mode):
-    load, _, number = loaded(pair, mode)
+def test_primary_stopped_while_its_peer_is_dead(pair, mode, block):
+    load, _, number = loaded(pair, mode, block)
     pair.secondary.kill9()
     load.stop()
     unload(pair, "primary")
@@ -95,9 +95,9 @@ def test_data_mounted_and_written_while_stopped(pair):
 @pytest.mark.long
 @pytest.mark.parametrize("side", ["primary", "secondary"])
 @modes("normal", "freezing")
-def test_table_reloaded(pair, mode, side):
+def test_table_reloaded(pair, mode, block, side):
     """With the same devices, under load: what runs goes on."""
-    load, _, number = loaded(pair, mode)
+    load, _, number = loaded(pair, mode, block)
     pair.side(side).run(f"dmsetup load {NAME} --table '{pair.table(side)}' && dmsetup resume {NAME}")
     if mode == "freezing":
         assert pair.status("primary")["freeze"] == number
@@ -109,9 +109,9 @@ def test_table_reloaded(pair, mode, side):
 @pytest.mark.long
 @pytest.mark.parametrize("how", ["", "--noflush --nolockfs"])
 @modes("normal", "freezing", "merging")
-def test_suspended_and_resumed(pair, mode, how):
+def test_suspended_and_resumed(pair, mode, block, how):
     """Also with a dead wire; in between nothing is read or written, and no freeze."""
-    load, _, number = loaded(pair, mode)
+    load, _, number = loaded(pair, mode, block)
     pair.net.cut()
     begin = time.monotonic()
     pair.primary.run(f"dmsetup suspend {how} {NAME}")
