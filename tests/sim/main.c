@@ -12,11 +12,6 @@ struct world W;
 static u64 state;
 static bool quiet;
 
-void rng_seed(u64 seed)
-{
-	state = seed * 0x9e3779b97f4a7c15ULL + 0x1234567;
-}
-
 u64 rng(void)
 {
 	u64 z = (state += 0x9e3779b97f4a7c15ULL);
@@ -24,6 +19,13 @@ u64 rng(void)
 	z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9ULL;
 	z = (z ^ (z >> 27)) * 0x94d049bb133111ebULL;
 	return z ^ (z >> 31);
+}
+
+/* A place of its own for each seed: those of neighbours would be the same numbers, one later. */
+void rng_seed(u64 seed)
+{
+	state = seed;
+	state = rng();
 }
 
 struct fzc_id random_id(void)
