@@ -118,7 +118,7 @@ class Machines:
 
 # Written for few forks: with nothing to do it is three.
 CLEAN_GUEST = """
-pkill -9 -x 'fzload|fio|sqlite3|freezectl|dd'
+pkill -9 -x 'fzload|fio|sqlite3|freezectl|dd|sleep'
 for n in 1 2 3; do
     while read -r dev dir rest; do
         case $dir in /mnt*) umount -R "$dir" ;; esac
@@ -311,10 +311,10 @@ class Pair:
             load.wait()
         return load
 
-    def dump(self, side, device=DEVICE, name=None):
+    def dump(self, side, device=DEVICE, name=None, how="iflag=direct"):
         """What the device reads as, as a file here."""
         m = self.side(side)
-        m.run(f"dd if={device} of={BY_ID}dump bs=1M iflag=direct oflag=direct status=none "
+        m.run(f"dd if={device} of={BY_ID}dump bs=1M {how} oflag=direct status=none "
               f"&& blockdev --flushbufs {BY_ID}dump", timeout=180)
         return self._keep(m.disk("dump"), name or f"{side}-{len(list(self.dir.iterdir()))}.img")
 

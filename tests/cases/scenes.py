@@ -117,12 +117,14 @@ def recover(pair, number):
     return image
 
 
-def modes(*names, quick=None):
-    """The modes to be in, at both block sizes; quick: {mode: block size} of what is for every day."""
+def modes(*names, quick=None, each=False):
+    """The modes to be in, with the block sizes by turns, or each; quick: {mode: block size} of
+    what is for every day."""
     daily = (quick or {}).items()
+    sizes = (4096, 65536)
     return pytest.mark.parametrize("mode, block", [
         pytest.param(mode, block, marks=[] if (mode, block) in daily else pytest.mark.long)
-        for mode in names for block in (4096, 65536)])
+        for i, mode in enumerate(names) for block in (sizes if each else sizes[i % 2:i % 2 + 1])])
 
 
 def loaded(pair, mode, block=4096):
@@ -154,13 +156,13 @@ def next_freeze(pair):
     finish(pair, load)
 
 
-def create_by_freezectl(pair):
+def create_by_freezectl(pair, block=4096):
     """The volume as a user makes it."""
     own = {"secondary": ["--diff-a", BY_ID + "diffa", "--diff-b", BY_ID + "diffb", "--listen", "192.0.2.2"],
            "primary": ["--diff", BY_ID + "diff", "--peer", "192.0.2.2", "--assume-identical"]}
     for side, words in own.items():
         pair.side(side).run(["freezectl", "create", NAME, side, "--meta", BY_ID + "meta",
-                             "--data", BY_ID + "data", *words, "--insecure"])
+                             "--data", BY_ID + "data", "--block-size", block, *words, "--insecure"])
     pair.primary.run(["freezectl", "wait", NAME, "connected", "--timeout", "60"])
 
 

@@ -1,10 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Freezes under every kind of load.  The image is judged on the secondary, the reads by the load."""
 
+import time
+
 import pytest
 
 import scenes
-from conftest import MIB
+from conftest import DEVICE, MIB
 
 pytestmark = pytest.mark.module
 blocks = pytest.mark.parametrize("block", [4096, 65536])
@@ -78,10 +80,8 @@ def test_reads_while_diverted_and_merging(pair, block):
 @pytest.mark.long
 def test_reads_of_a_secondary_that_merges(pair):
     """Through the stage it reads as the image, bit for bit, before and after the merge."""
-    scenes.volume(pair)
-    load = pair.load(**scenes.SMALL)
-    scenes.wait_bytes(pair, "changed")
-    scenes.slow_writes(pair.secondary, "data")
+    load, _, _ = scenes.loaded(pair, "normal")
+    scenes.slow_writes(pair.secondary, "data", scenes.SLOW_DISK // 4)
     number, reference = pair.freeze_and_keep(load)
     pair.wait_image(number)
     pair.same(pair.dump("secondary"), reference)
@@ -89,6 +89,23 @@ def test_reads_of_a_secondary_that_merges(pair):
     scenes.release(pair)
     pair.wait_merged("secondary")
     pair.same(pair.dump("secondary"), reference)
+    scenes.finish(pair, load)
+
+
+@pytest.mark.long
+def test_cached_reads_of_the_secondary(pair):
+    """Who has the device open reads, through the page cache too, the last image and nothing older."""
+    pair.create(size=16 * MIB, primary={"assume": "identical"})
+    pair.wait_connected()
+    load = pair.load(**scenes.SMALL)
+    scenes.commit(pair, load)
+    pair.secondary.background(f"exec sleep 600 <{DEVICE}")
+    for _ in range(2):
+        pair.secondary.run(f"cat {DEVICE} >/dev/null")
+        number = scenes.commit(pair, load)
+        pair.wait_merged("secondary")
+        time.sleep(3)	# reads that began before the commit are dealt with once a second
+        pair.check(pair.dump("secondary", how=""), freeze=number)
     scenes.finish(pair, load)
 
 

@@ -4,12 +4,13 @@
 import pytest
 
 import scenes
+from conftest import DEVICE
 from scenes import loaded, modes, next_freeze, restart
 
 pytestmark = pytest.mark.module
 
 
-@modes("normal", "freezing", "merging", "secondary-merging", quick={"freezing": 4096})
+@modes("normal", "freezing", "merging", "secondary-merging", quick={"freezing": 4096}, each=True)
 def test_primary_killed_and_secondary_recovers(pair, mode, block):
     _, committed, _ = loaded(pair, mode, block)
     pair.primary.kill9()
@@ -17,7 +18,7 @@ def test_primary_killed_and_secondary_recovers(pair, mode, block):
     scenes.recover(pair, committed)
 
 
-@modes("normal", "freezing", "merging", "secondary-merging")
+@modes("normal", "freezing", "merging", "secondary-merging", each=True)
 def test_primary_killed_and_restarted(pair, mode, block):
     """What was flushed is there at once; the secondary catches up with it."""
     _, committed, _ = loaded(pair, mode, block)
@@ -30,7 +31,7 @@ def test_primary_killed_and_restarted(pair, mode, block):
     next_freeze(pair)
 
 
-@modes("normal", "freezing", "merging", "secondary-merging", quick={"secondary-merging": 65536})
+@modes("normal", "freezing", "merging", "secondary-merging", quick={"secondary-merging": 65536}, each=True)
 def test_secondary_killed_and_restarted(pair, mode, block):
     """A freeze that was running goes on; an image that was being merged is there."""
     load, committed, number = loaded(pair, mode, block)
@@ -46,7 +47,7 @@ def test_secondary_killed_and_restarted(pair, mode, block):
     scenes.finish(pair, load)
 
 
-@modes("normal", "freezing", "merging", "secondary-merging")
+@modes("normal", "freezing", "merging", "secondary-merging", each=True)
 def test_both_killed_and_restarted(pair, mode, block):
     _, committed, number = loaded(pair, mode, block)
     pair.primary.kill9()
@@ -89,7 +90,35 @@ def test_secondary_killed_while_recovered_and_merging(pair):
     pair.check(pair.dump("secondary"), freeze=committed)
 
 
-@modes("normal", "freezing", "merging", "secondary-merging", quick={"freezing": 65536})
+def rot(disk):
+    """A byte of some blocks that hold stamps is another."""
+    data = disk.read_bytes()
+    held = [at for at in range(0, len(data), 4096) if data[at:at + 8] == b"FCSTAMP1"]
+    with open(disk, "r+b") as f:
+        for at in held[::len(held) // 40 + 1]:
+            f.seek(at + 100)
+            f.write(bytes([data[at + 100] ^ 1]))
+
+
+@pytest.mark.long
+def test_stage_rots(pair):
+    """What is rotten is never shown: it cannot be read until the next image heals it."""
+    load, _, number = loaded(pair, "secondary-merging")
+    pair.secondary.kill9()
+    for serial in ("diffa", "diffb"):
+        rot(pair.secondary.disk(serial))
+    restart(pair, "secondary")
+    pair.wait_merged("secondary")
+    status = pair.status("secondary")
+    assert (status["image"], status["damaged"] > 0) == (number, True)
+    assert not pair.secondary.run(f"dd if={DEVICE} of=/dev/null bs=1M iflag=direct", check=False).ok
+    pair.wait_connected()
+    scenes.commit(pair, load)
+    assert pair.status("secondary")["damaged"] == 0
+    scenes.finish(pair, load)
+
+
+@modes("normal", "freezing", "merging", "secondary-merging", quick={"freezing": 65536}, each=True)
 def test_link_cut_and_restored(pair, mode, block):
     """The load does not notice, the freeze goes on where it was."""
     load, _, number = loaded(pair, mode, block)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import scenes
-from conftest import BY_ID, DEVICE, DIFFS, MIB, MKFS_EXT4, NAME, parse_status
+from conftest import BY_ID, DEVICE, DIFFS, MIB, MKFS_EXT4, MKFS_XFS, NAME, parse_status
 from scenes import loaded, modes, next_freeze, restart
 
 pytestmark = pytest.mark.module
@@ -70,9 +70,10 @@ def test_primary_stopped_while_its_peer_is_dead(pair, mode, block):
     go_on(pair, number)
 
 
-def test_data_mounted_and_written_while_stopped(pair):
+@pytest.mark.parametrize("block", [4096, pytest.param(65536, marks=pytest.mark.long)])
+def test_data_mounted_and_written_while_stopped(pair, block):
     """Refused, and said how to go on; taken as changed, both sides are the same again."""
-    scenes.volume(pair, diff=80 * MIB)	# a stage that can take all blocks
+    scenes.volume(pair, block, diff=80 * MIB)	# a stage that can take all blocks
     m = pair.primary
     m.run(f"{MKFS_EXT4} {DEVICE}")
     assert pair.freeze() == 1
@@ -188,3 +189,58 @@ def test_two_volumes(pair):
         m.run("dmsetup remove --retry vol2")
     scenes.commit(pair, loads[0])
     scenes.finish(pair, loads[0])
+
+
+# -- systemd
+
+def boot(pair):
+    """Both machines as a Debian boots them; what is written to their root stays."""
+    for m in pair.machines.both:
+        m.stop(timeout=180)
+        m.start(wait=False, systemd=True)
+    for m in pair.machines.both:
+        m.wait_ready()
+        m.run("until [ $(systemctl is-system-running) != starting ]; do sleep 1; done", timeout=120)
+
+
+def started(machine, unit):
+    """When a unit became active, in us since the boot."""
+    value = machine.run(["systemctl", "show", "--value", "-p", "ActiveEnterTimestampMonotonic", unit]).out
+    assert int(value) > 0, unit
+    return int(value)
+
+
+@pytest.mark.long
+def test_reboot_of_both(pair):
+    """Units and fstab: both are there after a reboot, the file system is mounted, nothing is sent again."""
+    unit = f"freezecopy@{NAME}.service"
+    boot(pair)
+    scenes.create_by_freezectl(pair)
+    for m in pair.machines.both:
+        m.run(["systemctl", "enable", unit])
+    m = pair.primary
+    m.run(f"{MKFS_XFS} {DEVICE} && mkdir -p /mnt/fs && "
+          f"echo '{DEVICE} /mnt/fs xfs _netdev,x-systemd.requires={unit} 0 0' >>/etc/fstab && "
+          "systemctl daemon-reload && mount /mnt/fs", timeout=120)
+    assert m.run(["freezectl", "freeze", NAME, "--wait", "merged"], timeout=120).out == "1\n"
+    m.run("head -c 8M /dev/urandom >/mnt/fs/file && sync")
+    m.run(["freezectl", "wait", NAME, "in-sync", "--timeout", "60"], timeout=70)
+    before = pair.status("primary")
+    listing = scenes.manifest(m, "/mnt/fs")
+
+    boot(pair)
+    assert "7744" in pair.secondary.run("ss -ltn").out
+    m.run("mountpoint -q /mnt/fs")
+    assert started(m, unit) < started(m, "mnt-fs.mount")
+    # the umount came before the stop: neither the file system nor the volume has anything to repair
+    assert "Ending clean mount" in m.run("dmesg").out
+    m.run(["freezectl", "wait", NAME, "in-sync", "--timeout", "60"], timeout=70)
+    after = pair.status("primary")
+    assert after["changed"] >= before["changed"] > 2000
+    assert after["tx_blocks"] < 500, after
+    assert scenes.manifest(m, "/mnt/fs") == listing
+    assert m.run(["freezectl", "freeze", NAME], timeout=120).out == "2\n"
+    m = pair.secondary
+    m.run(f"mkdir -p /mnt/fs && mount -o ro,norecovery,nouuid {DEVICE} /mnt/fs")
+    assert scenes.manifest(m, "/mnt/fs") == listing
+    m.run("umount /mnt/fs")

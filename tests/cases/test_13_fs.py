@@ -97,13 +97,13 @@ def verify(pair, fs, device, listing):
     m.run(f"{FSCK[fs]} {device}", timeout=120)
 
 
-@pytest.mark.parametrize("fs, freeze", [
-    ("xfs", freeze_by_freezectl),
-    pytest.param("xfs", freeze_by_user, marks=pytest.mark.long),
-    pytest.param("ext4", freeze_by_freezectl, marks=pytest.mark.long),
-    pytest.param("ext4", freeze_by_user, marks=pytest.mark.long)])
-def test_manifest_after_recovery(pair, fs, freeze):
-    create_by_freezectl(pair)
+@pytest.mark.parametrize("fs, freeze, block", [
+    ("xfs", freeze_by_freezectl, 4096),
+    pytest.param("xfs", freeze_by_user, 65536, marks=pytest.mark.long),
+    pytest.param("ext4", freeze_by_freezectl, 65536, marks=pytest.mark.long),
+    pytest.param("ext4", freeze_by_user, 4096, marks=pytest.mark.long)])
+def test_manifest_after_recovery(pair, fs, freeze, block):
+    create_by_freezectl(pair, block)
     m = pair.primary
     m.run(f"{MKFS[fs]} {DEVICE} && mkdir -p /mnt/fs && mount {DEVICE} /mnt/fs")
     churn(m)
@@ -117,11 +117,12 @@ def test_manifest_after_recovery(pair, fs, freeze):
 
 
 @pytest.mark.long
-def test_xfs_on_lvm(pair):
+@pytest.mark.parametrize("block", [4096, 65536])
+def test_xfs_on_lvm(pair, block):
     """freezectl finds the file system above the logical volume and freezes it."""
     for m in pair.machines.both:
         lvm_sees(m, DEVICE)
-    create_by_freezectl(pair)
+    create_by_freezectl(pair, block)
     m = pair.primary
     m.run(f"pvcreate {DEVICE} && vgcreate vg0 {DEVICE} && lvcreate -y -Wn -n lv -L {48 * MIB}b vg0")
     m.run(f"{MKFS_XFS} /dev/vg0/lv && mkdir -p /mnt/fs && mount /dev/vg0/lv /mnt/fs")

@@ -14,12 +14,15 @@ HOST = {"depth": 2, "max": 4096, "rate": 10, "flush_every": 10, "fua_pct": 20, "
 
 
 def copy_half(pair, block):
-    """Half of a volume full of stamps is copied, over a wire that makes it last."""
+    """Half of a volume is copied, over a wire that makes it last.  Its last quarter is
+    zeroes, which have to hide what the secondary's disk holds there."""
     pair.create(block=block, size=SIZE, start=False)
-    pair.load(BY_ID + "data", fill=1, depth=2).wait()
+    pair.load(BY_ID + "data", fill=1, depth=2, to=SIZE // 512 * 3 // 4).wait()
+    pair.secondary.run(f"tr '\\0' x </dev/zero | dd of={BY_ID}data bs=1M count=8 seek={SIZE // MIB - 8} "
+                       "iflag=fullblock oflag=direct status=none")
+    pair.netem("primary", "rate 16mbit")
     pair.start("secondary")
     pair.start("primary")
-    pair.netem("primary", "rate 16mbit")
     pair.wait_connected()
     load = pair.load(**HOST)
     return load, pair.wait("primary", lambda s: 0 < s["copy_left"] < s["copy_total"] / 2, what="half a copy")
