@@ -236,8 +236,8 @@ def test_reboot_of_both(pair):
     assert "Ending clean mount" in m.run("dmesg").out
     m.run(["freezectl", "wait", NAME, "in-sync", "--timeout", "60"], timeout=70)
     after = pair.status("primary")
-    assert after["changed"] >= before["changed"] > 2000
-    assert after["tx_blocks"] < 500, after
+    assert after["changed"] >= before["changed"] > 2048
+    assert after["tx_blocks"] < 1024, after	# half of the file; mounting writes some, too
     assert scenes.manifest(m, "/mnt/fs") == listing
     assert m.run(["freezectl", "freeze", NAME], timeout=120).out == "2\n"
     m = pair.secondary
