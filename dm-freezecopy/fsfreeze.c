@@ -59,9 +59,9 @@ static int freeze_cut_thaw(struct job *job, struct block_device *bdev)
 	int r;
 
 	/* what can be written before the freeze does not lengthen it */
-	r = fsync_bdev(bdev);
+	r = fzc_bdev_sync(bdev);
 	if (!r)
-		r = READ_ONCE(job->given_up) ? -ETIMEDOUT : freeze_bdev(bdev);
+		r = READ_ONCE(job->given_up) ? -ETIMEDOUT : fzc_bdev_freeze(bdev);
 	if (r == -EBUSY) {	/* fsfreeze by the user: theirs to thaw */
 		job->state = FZC_FS_ALREADY_FROZEN;
 		return fzc_primary_cut(job->dev, &job->cut);
@@ -75,7 +75,7 @@ static int freeze_cut_thaw(struct job *job, struct block_device *bdev)
 	if (!r)
 		r = READ_ONCE(job->given_up) ? -ETIMEDOUT :
 		    fzc_primary_cut(job->dev, &job->cut);
-	if (thaw_bdev(bdev))
+	if (fzc_bdev_thaw(bdev))
 		DMERR("%s: the file system cannot be thawed", job->dev->name);
 	return r;
 }
@@ -83,14 +83,14 @@ static int freeze_cut_thaw(struct job *job, struct block_device *bdev)
 static void job_work(struct work_struct *work)
 {
 	struct job *job = container_of(work, struct job, work);
-	struct block_device *bdev = fzc_bdev_get(job->dev->devt);
+	struct fzc_open_bdev open;
 
-	if (IS_ERR(bdev)) {
+	job->err = fzc_bdev_open(&open, job->dev->devt);
+	if (job->err) {
 		strscpy(job->cut.why, "the device cannot be opened", sizeof(job->cut.why));
-		job->err = PTR_ERR(bdev);
 	} else {
-		job->err = freeze_cut_thaw(job, bdev);
-		fzc_bdev_put(bdev);
+		job->err = freeze_cut_thaw(job, open.bdev);
+		fzc_bdev_close(&open);
 	}
 	if (!job->err)
 		job->err = fzc_primary_recorded(job->dev, &job->cut);

@@ -4,6 +4,7 @@
 #include <linux/mm.h>
 #include <linux/random.h>
 #include <linux/sizes.h>
+#include "compat.h"
 #include "meta.h"
 
 #define HASHED	SZ_1M
@@ -38,7 +39,8 @@ static void identify(struct block_device *bdev, char id[FZC_DEVICE_ID_LEN])
 	if (len <= 0)
 		len = disk->fops->get_unique_id(disk, wwn, BLK_UID_EUI64);
 	if (len > 0)
-		scnprintf(id, FZC_DEVICE_ID_LEN, "wwn-%*phN-%u", len, wwn, bdev->bd_partno);
+		scnprintf(id, FZC_DEVICE_ID_LEN, "wwn-%*phN-%u", len, wwn,
+			  fzc_bdev_partno(bdev));
 }
 
 int fzc_meta_hash(struct fzc_dev *dev, u8 hash[32], char *why)
@@ -48,7 +50,7 @@ int fzc_meta_hash(struct fzc_dev *dev, u8 hash[32], char *why)
 	u64 size = dev->geo.sectors << SECTOR_SHIFT;
 	u32 part = min_t(u64, size, HASHED);
 	u64 at[2] = { 0, size - part };
-	struct sha256_state sha;
+	struct fzc_sha256_state sha;
 	u32 i, k, left;
 	int r;
 

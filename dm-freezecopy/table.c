@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/blkdev.h>
+#include "compat.h"
 #include "table.h"
 
 static const char *const names[2][FZC_NR_DEVS] = {
@@ -22,7 +23,7 @@ static int open_devices(struct fzc_dev *dev, const struct fzc_table *t, char *wh
 	u8 i;
 
 	for (i = 0; i < dev->role->ndevs; i++) {
-		int r = dm_get_device(dev->ti, t->dev[i], FMODE_READ | FMODE_WRITE, &dev->dm[i]);
+		int r = dm_get_device(dev->ti, t->dev[i], FZC_OPEN_RW, &dev->dm[i]);
 
 		if (r) {
 			dev->dm[i] = NULL;

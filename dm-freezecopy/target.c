@@ -3,6 +3,7 @@
 #include <linux/module.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include "compat.h"
 #include "primary.h"
 #include "query.h"
 #include "secondary.h"
@@ -30,8 +31,6 @@ static void set_up_target(struct dm_target *ti, struct fzc_dev *dev)
 	ti->num_discard_bios = 1;
 	ti->discards_supported = true;
 	ti->num_write_zeroes_bios = 1;
-	/* dm asks DATA only, and a bio may be diverted */
-	ti->needs_stable_writes = bdev_stable_writes(dev->bdev[FZC_DIFF]);
 }
 
 /* Everything but the device: writes nothing, binds nothing. */
@@ -289,19 +288,19 @@ static void raise_sizes(struct queue_limits *limits, struct block_device *bdev)
 					    bdev_physical_block_size(bdev));
 }
 
-/* A bio may be diverted: the difference volume has to bear its alignment, too. */
+/*
+ * A bio may be diverted, and dm asks DATA only: the difference volume has to bear its
+ * alignment, too, and may want pages that do not change.
+ */
 static void target_io_hints(struct dm_target *ti, struct queue_limits *limits)
 {
 	struct fzc_dev *dev = ti->private;
-	unsigned int zero = MAX_ZERO_BYTES >> SECTOR_SHIFT;
 
 	raise_sizes(limits, dev->bdev[FZC_DIFF]);
 	limits->discard_granularity = dev->geo.block_size;
-	limits->discard_alignment = 0;
-	limits->discard_misaligned = 0;
-	limits->max_discard_sectors = zero;
-	limits->max_hw_discard_sectors = zero;
-	limits->max_write_zeroes_sectors = min(limits->max_write_zeroes_sectors, zero);
+	fzc_limit_zeroing(limits, MAX_ZERO_BYTES >> SECTOR_SHIFT);
+	if (bdev_stable_writes(dev->bdev[FZC_DIFF]))
+		fzc_require_stable_writes(ti, limits);
 }
 
 static struct target_type target = {
