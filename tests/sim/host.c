@@ -181,6 +181,7 @@ static void new_write(struct hop *h)
 	}
 	if (overlaps(h->first, h->n))
 		return;
+	h->kind = HOP_WRITE;
 	h->zeroes = chance(15);
 	h->fua = chance(15);
 	h->val = h->zeroes ? 0 : ++W.next_val;
@@ -192,8 +193,67 @@ static void new_write(struct hop *h)
 	try_write(h);
 }
 
+/* Reads a block; what it returns may have been written while it ran. */
+static void new_read(struct hop *h)
+{
+	struct io *io = io_new(0, IO_READ);
+	u64 block = below(W.blocks);
+	u32 i;
+
+	if (chance(60))	/* one that is in a slot, if there is any */
+		for (i = 0; i < W.blocks &&
+		     fzc_slots_find(&W.p.slots, block) == FZC_NO_SLOT; i++)
+			block = (block + 1) % W.blocks;
+
+	h->kind = HOP_READ;
+	h->state = HOP_BUSY;
+	h->first = block * SPB;
+	h->n = block_sectors(block);
+	memcpy(h->pos + h->first, W.done_pos + h->first, h->n * sizeof(h->pos[0]));
+	for (i = 0; i < h->n; i++)
+		h->was[i] = W.last[h->first + i];
+	io->hop = h;
+	io->disk = &W.pd[FZC_DATA];
+	io->sector = h->first;
+	if (fzc_p_read_begin(&W.p, block, block) == FZC_GO_DATA)
+		return;
+	io->place[0] = fzc_p_read_place(&W.p, block, &io->slot[0]);
+	if (io->place[0] == FZC_AT_DATA)
+		return;
+	io->disk = &W.pd[FZC_DIFF];
+	io->sector = slot_sector(0, FZC_DIFF, io->slot[0]);
+	io_delay(io, 50, 2000);
+}
+
+static bool written_since(u32 s, u32 pos, u64 v)
+{
+	u32 i;
+
+	if (W.hist_base[s] > pos)	/* some of it is forgotten */
+		return true;
+	for (i = pos - W.hist_base[s]; i < W.hist_n[s]; i++)
+		if (W.hist[s][i] == v)
+			return true;
+	return false;
+}
+
+/* P3: as it was when the read began, or anything written since. */
+void host_read_done(struct hop *h, const u64 *val)
+{
+	u32 s, i;
+
+	for (i = 0; i < h->n; i++) {
+		s = h->first + i;
+		if (val[i] != h->was[i] && !written_since(s, h->pos[s], val[i]))
+			fail("P3: a read of sector %u returns %llu, which was %llu when it began and has not been written since",
+			     s, (unsigned long long)val[i], (unsigned long long)h->was[i]);
+	}
+	h->state = HOP_FREE;
+}
+
 static void new_flush(struct hop *h)
 {
+	h->kind = HOP_FLUSH;
 	memcpy(h->pos, W.done_pos, sizeof(h->pos));
 	h->ticket = fzc_p_sync(&W.p);
 	h->state = HOP_SYNC;
@@ -208,11 +268,16 @@ bool host_new(void)
 			break;
 	if (h == W.hop + MAX_HOPS)
 		return false;
-	h->kind = chance(85) ? HOP_WRITE : HOP_FLUSH;
-	if (h->kind == HOP_WRITE)
-		new_write(h);
-	else
+	switch (below(8)) {
+	case 0:
 		new_flush(h);
+		break;
+	case 1:
+		new_read(h);
+		break;
+	default:
+		new_write(h);
+	}
 	p_check_cut();
 	return true;
 }

@@ -24,6 +24,13 @@ u32 block_crc(const u64 *val, u32 n)
 	return ~fzc_crc32c(~0U, val, 8 * n);
 }
 
+/* Now and then an I/O outlives what began long after it. */
+void io_delay(struct io *io, u32 percent, u32 steps)
+{
+	if (W.slow && chance(percent))
+		io->until = W.step + below(W.calm ? 40 : steps);
+}
+
 struct io *io_new(u8 node, u8 kind)
 {
 	struct disk_mark mark;
@@ -42,6 +49,7 @@ struct io *io_new(u8 node, u8 kind)
 	io->used = true;
 	io->node = node;
 	io->kind = kind;
+	io_delay(io, 3, 600);
 	return io;
 }
 
@@ -82,6 +90,7 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 	switch (act->kind) {
 	case FZC_ACT_WRITE:
 		io->kind = IO_WRITE;
+		io_delay(io, act->dev == FZC_META ? 15 : 0, 300);
 		io->sector = act->offset / FZC_SECTOR;
 		io->n = SPB;
 		io->fua = act->fua;
@@ -231,6 +240,12 @@ static void rx_step(struct io *io)
 static void io_advance(struct io *io)
 {
 	switch (io->kind) {
+	case IO_READ:
+		if (io->place[0] == FZC_AT_SLOT)
+			fzc_p_slot_put(&W.p, io->slot[0]);
+		io->used = false;
+		host_read_done(io->hop, io->disk->cur + io->sector);
+		break;
 	case IO_WRITE:
 		disk_write(io->disk, io->sector, io->n, io->val, io->fua);
 		act_done(io, 0);
@@ -270,12 +285,12 @@ bool io_step(u8 node)
 	struct io *io;
 
 	for (io = W.io; io < W.io + MAX_IOS; io++)
-		n += io->used && io->node == node;
+		n += io->used && io->node == node && io->until <= W.step;
 	if (!n)
 		return false;
 	pick = below(n);
 	for (io = W.io;; io++)
-		if (io->used && io->node == node && !pick--)
+		if (io->used && io->node == node && io->until <= W.step && !pick--)
 			break;
 	io_advance(io);
 	if (!node)

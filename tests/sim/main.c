@@ -131,6 +131,7 @@ static void make_world(u64 seed, bool verbose)
 	W.popts.identical = chance(70);
 	W.archivist = chance(25);
 	W.sick = chance(15);
+	W.slow = chance(30);
 	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
 	W.smem = memory(keep.smem, &keep.sbytes, fzc_s_bytes(&W.sgeo));
 	W.pbytes = keep.pbytes;
@@ -572,7 +573,9 @@ static u32 risk(void)
 {
 	static const u32 p[P_MODES] = { 16, 12, 60, 20 }, s[S_MODES] = { 1, 2, 14 };
 
-	return p[p_mode()] * s[s_mode()];
+	u32 n = p[p_mode()] * s[s_mode()];
+
+	return W.slow && W.sstate == RUNNING && W.s.commit_at ? 8 * n : n;
 }
 
 static bool schedule(u64 seed, u32 steps, bool verbose)

@@ -102,7 +102,7 @@ void p_check_cut(void)
 		if (h->state == HOP_SYNC && h->kind == HOP_WRITE)
 			for (u32 s = h->first; s < h->first + h->n; s++)
 				n->val[s] = h->val;
-		if (h->state == HOP_BUSY)
+		if (h->state == HOP_BUSY && h->kind == HOP_WRITE)
 			fail("P1: cut %llu is made with a write in flight",
 			     (unsigned long long)img->number);
 	}
@@ -222,14 +222,14 @@ bool p_deliver(void)
 	if (pk->msg.type == FZC_MSG_COMMITTED)
 		W.acked_number = max(W.acked_number, pk->msg.image.number);
 	err = fzc_p_rx(&W.p, &pk->msg);
-	/* a secondary that was accepted with old disks goes on with them */
-	if (!err && W.p.link == FZC_LINK_PENDING && W.on_backup && pk->backup) {
+	if (!err && W.p.link == FZC_LINK_PENDING && pk->backup) {
+		/* accepted and meanwhile swapped for the true disks: these are refused from now on */
+		if (!W.on_backup)
+			W.failed = W.excused = true;
+		/* a secondary that was accepted with old disks goes on with them */
 		W.on_backup = W.have_backup = false;
 		W.acked_number = W.s.sb.image.number;
 	}
-	/* accepted, and swapped for the true disks at that moment: these are refused from now on */
-	if (!err && W.p.link == FZC_LINK_PENDING && !W.on_backup && pk->backup)
-		W.failed = W.excused = true;
 	if (err == -EPROTO && W.p.link > FZC_LINK_HELLO)
 		fail("the primary does not understand its peer: %s", W.p.reason);
 	if (W.p.link == FZC_LINK_REFUSED) {

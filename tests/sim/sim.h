@@ -16,7 +16,7 @@
 #define SPB		8U		/* sectors of a block */
 #define MAX_BLOCKS	32U
 #define MAX_SECTORS	(MAX_BLOCKS * SPB)
-#define MAX_HOPS	6
+#define MAX_HOPS	8
 #define MAX_IOS		256
 #define MAX_IMAGES	512
 #define QUEUE		256
@@ -66,7 +66,7 @@ void page_get(const struct disk *d, u64 offset, struct fzc_page *page);
 
 /* ---- I/O in flight ---- */
 
-enum io_kind { IO_WRITE, IO_FLUSH, IO_COPY, IO_HOST, IO_FILL, IO_XFER, IO_RX };
+enum io_kind { IO_WRITE, IO_FLUSH, IO_COPY, IO_HOST, IO_READ, IO_FILL, IO_XFER, IO_RX };
 
 struct hop;
 
@@ -76,6 +76,7 @@ struct io {
 	u8 node;	/* 0: primary, 1: secondary */
 	bool fua;
 	u32 step;	/* of those that take several */
+	u32 until;	/* a slow one does nothing before this step of the world */
 	struct disk *disk;
 	u32 sector;
 	u32 n;
@@ -129,7 +130,8 @@ struct hop {
 	u64 val;
 	u32 parts;
 	u64 ticket;
-	u32 pos[MAX_SECTORS];	/* flush: newest completed write of each sector */
+	u32 pos[MAX_SECTORS];	/* flush, read: newest completed write of each sector then */
+	u64 was[SPB];	/* read: what that wrote */
 };
 
 struct image {
@@ -161,6 +163,7 @@ struct world {
 	bool excused;	/* ended early, for no fault of the core */
 	bool archivist;	/* backups are taken often */
 	bool sick;	/* flushes fail now and then */
+	bool slow;	/* some I/O takes very long */
 	bool p_drops, s_drops;	/* that side has to end its connection */
 	bool calm;	/* no more faults: progress is owed */
 	u32 sectors;
@@ -220,6 +223,7 @@ struct fzc_id random_id(void);
 /* ios.c: I/O in flight */
 struct io *io_new(u8 node, u8 kind);
 bool io_any(u8 node);
+void io_delay(struct io *io, u32 percent, u32 steps);
 void io_crash(u8 node, u32 keep_percent);
 bool io_step(u8 node);
 u32 block_crc(const u64 *val, u32 n);
@@ -232,6 +236,7 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page);
 bool host_new(void);
 bool host_retry(void);
 void host_part_done(struct hop *h);
+void host_read_done(struct hop *h, const u64 *val);
 void host_synced(u64 ticket, int err);
 void host_check_primary(bool after_crash);
 void host_crash(void);
