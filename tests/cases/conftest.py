@@ -187,6 +187,17 @@ class Load:
     def resume(self):
         self.ctl("resume")
 
+    def writes(self):
+        return int(self.ctl("stats").split()[1])
+
+    def work(self, writes=50, timeout=60):
+        """Until it has written so often."""
+        end, until = time.monotonic() + timeout, self.writes() + writes
+        while self.writes() < until:
+            if time.monotonic() > end:
+                raise vm.MachineError(self.machine.report(f"no {writes} writes in {timeout} s"))
+            time.sleep(0.1)
+
     def wait(self, timeout=120):
         return self.job.wait(timeout)
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD", TOP / "build"))
-GUEST = BUILD / "guest"
+GUEST = Path(os.environ.get("GUEST", BUILD / "guest"))	# what they boot; see mkimage
+SLOW = int(os.environ.get("SLOW", 1))	# a debug kernel needs so many times as long, and so much memory
 VM = BUILD / "vm"
 
 MIB = 1 << 20
@@ -36,7 +37,8 @@ TROUBLE = re.compile(
     r"possible circular locking|INFO: possible|suspicious RCU|double fault|fz-agent:|fz-init:")
 
 KERNEL_WORDS = ("console=ttyS0 loglevel=6 net.ifnames=0 edd=off acpi=noirq panic=-1 oops=panic nowatchdog "
-                "rcupdate.rcu_cpu_stall_timeout=120 sysctl.kernel.hung_task_timeout_secs=60 "
+                f"rcupdate.rcu_cpu_stall_timeout={min(120 * SLOW, 300)} "
+                f"sysctl.kernel.hung_task_timeout_secs={60 * SLOW} "
                 "sysctl.kernel.hung_task_warnings=-1")
 
 
@@ -98,9 +100,9 @@ class Job:
         self.ended = threading.Event()
 
     def wait(self, timeout=60, check=True):
-        if not self.ended.wait(timeout):
+        if not self.ended.wait(timeout * SLOW):
             self.machine.show_blocked_tasks()
-            raise CommandError(self.machine.report(f"'{' '.join(self.argv)}' still runs after {timeout} s"))
+            raise CommandError(self.machine.report(f"'{' '.join(self.argv)}' still runs after {timeout * SLOW} s"))
         if self.lost:
             raise MachineError(self.machine.report(f"the machine went away during '{' '.join(self.argv)}'"))
         result = Result(self.machine, self.argv, self.rc, bytes(self.out), bytes(self.err), self.timed_out)
@@ -127,7 +129,7 @@ class Agent:
         threading.Thread(target=self._read, daemon=True).start()
 
     def start(self, job, timeout, stdin):
-        body = struct.pack("<II", int(timeout * 1000), len(job.argv))
+        body = struct.pack("<II", int(timeout * SLOW * 1000), len(job.argv))
         body += b"".join(a.encode() + b"\0" for a in job.argv) + stdin
         with self.lock:
             if self.jobs is None:
@@ -217,7 +219,7 @@ class Machine:
     """disks: serial -> bytes; in the guest /dev/disk/by-id/virtio-SERIAL."""
 
     def __init__(self, name, net, disks, memory=320, cpus=1, directory=VM):
-        self.name, self.net, self.memory, self.cpus = name, net, memory, cpus
+        self.name, self.net, self.memory, self.cpus = name, net, memory * SLOW, cpus
         self.dir = Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.sizes = {}
@@ -285,7 +287,7 @@ class Machine:
         return self
 
     def wait_ready(self, timeout=READY_TIMEOUT):
-        end = self.started + timeout
+        end = self.started + timeout * SLOW
         while not self.agent.ready.wait(0.05):
             if not self.running or time.monotonic() > end:
                 raise MachineError(self.report("the machine does not come up"))
@@ -312,10 +314,10 @@ class Machine:
         if self.running:
             self.background("systemctl poweroff" if self.systemd else "sync; poweroff -f")
             try:
-                self.process.wait(timeout)
+                self.process.wait(timeout * SLOW)
             except subprocess.TimeoutExpired:
                 self.show_blocked_tasks()
-                raise MachineError(self.report(f"no shutdown after {timeout} s")) from None
+                raise MachineError(self.report(f"no shutdown after {timeout * SLOW} s")) from None
         self._gone()
 
     def restart(self, **how):
