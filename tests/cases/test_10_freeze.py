@@ -17,7 +17,7 @@ def test_random_writes(pair, block):
     scenes.volume(pair, block)
     load = pair.load(**scenes.MIXED)
     for _ in range(2):
-        pair.wait("primary", lambda s: s["changed"] > 20)
+        load.work()
         scenes.commit(pair, load)
     scenes.finish(pair, load)
 
@@ -142,6 +142,6 @@ def test_odd_size(pair, size):
     load = pair.load(depth=4, flush_every=20, discard_pct=5, zeroes_pct=5, read_pct=20, max=65536,
                      **{"from": size // 512 - 1024})
     for _ in range(2):
-        pair.wait("primary", lambda s: s["changed"] > 4)
+        load.work()
         scenes.commit(pair, load)
     scenes.finish(pair, load)
