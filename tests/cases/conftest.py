@@ -262,7 +262,7 @@ class Pair:
 
     def wait(self, side, condition, timeout=60, what="condition"):
         """Until condition(status) holds; returns that status."""
-        end = time.monotonic() + timeout
+        end = time.monotonic() + timeout * vm.SLOW
         while True:
             status = self.status(side)
             if condition(status):

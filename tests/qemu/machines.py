@@ -220,6 +220,7 @@ class Machine:
 
     def __init__(self, name, net, disks, memory=320, cpus=1, directory=VM):
         self.name, self.net, self.memory, self.cpus = name, net, memory * SLOW, cpus
+        self.guest = Path(os.environ.get(f"GUEST_{name.upper()}", GUEST))
         self.dir = Path(directory)
         self.dir.mkdir(parents=True, exist_ok=True)
         self.sizes = {}
@@ -397,7 +398,7 @@ class Machine:
         cmd = ["setpriv", "--pdeathsig", "KILL",	# no machine outlives who drives it
                "qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot", "-name", self.name,
                "-machine", "pc", *accelerator(), "-smp", str(self.cpus), "-m", str(self.memory),
-               "-kernel", GUEST / "vmlinux", "-initrd", GUEST / "initrd",
+               "-kernel", self.guest / "vmlinux", "-initrd", self.guest / "initrd",
                "-append", f"{KERNEL_WORDS} fz_role={self.name} {init}",
                "-chardev", f"file,id=console,path={self.console},append=on", "-serial", "chardev:console",
                "-qmp", f"unix:{self.net.socket(self.name, 'qmp')},server=on,wait=off",
@@ -409,7 +410,7 @@ class Machine:
         for number, path in self.logs.items():
             cmd += ["-chardev", f"file,id=log{number},path={path},append=on",
                     "-device", f"virtserialport,chardev=log{number},name=fz.log{number}"]
-        for serial, path, ro in [("root", GUEST / "root.img", "on"),
+        for serial, path, ro in [("root", self.guest / "root.img", "on"),
                                  *((s, self.disk(s), "off") for s in self.sizes)]:
             cmd += ["-blockdev", f"driver=raw,node-name={serial},read-only={ro},discard=unmap,"
                     f"file.driver=file,file.filename={path},file.locking=off",
