@@ -192,7 +192,7 @@ class Load:
 
     def work(self, writes=50, timeout=60):
         """Until it has written so often."""
-        end, until = time.monotonic() + timeout, self.writes() + writes
+        end, until = time.monotonic() + timeout * vm.SLOW, self.writes() + writes
         while self.writes() < until:
             if time.monotonic() > end:
                 raise vm.MachineError(self.machine.report(f"no {writes} writes in {timeout} s"))
