@@ -61,7 +61,8 @@ void fzc_dev_event(struct fzc_dev *dev, enum fzc_event_kind event)
 	spin_lock_irqsave(&dev->lock, flags);
 	dev->event_nr++;
 	dev->events[event]++;
-	if (event == FZC_EVENT_ERROR || event == FZC_EVENT_ABORT)
+	if (event == FZC_EVENT_ERROR || event == FZC_EVENT_ABORT || event == FZC_EVENT_SHORT ||
+	    event == FZC_EVENT_PACED)
 		strscpy(why, dev->role->reason(dev), sizeof(why));
 	set_bit(event, &dev->news_bits);
 	queue_work(system_unbound_wq, &dev->news);
@@ -421,6 +422,7 @@ void fzc_dev_stop(struct fzc_dev *dev)
 		DMERR("%s: meta cannot be written, the next start will be after an unclean stop",
 		      dev->name);
 	fzc_engine_stop(dev);
+	fzc_hio_stop(dev);
 	/* whatever was given up: @dev must not go before what refers to it has ended */
 	wait_event(dev->wait, ask(dev, dev->role->drained));
 	/* not flushed: no worker may be had for it now */

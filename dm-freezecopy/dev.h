@@ -93,6 +93,8 @@ struct fzc_dev {
 	bool take_all;
 	bool has_pair;
 	bool auth_none;
+	bool has_pace;
+	u32 pace_ms;
 
 	struct mutex state;		/* start, stop, recover, end: one at a time */
 	bool running;			/* state: the core is loaded and started */

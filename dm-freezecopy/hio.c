@@ -69,6 +69,27 @@ static blk_opf_t opf_of(struct bio *bio)
 	return bio->bi_opf;
 }
 
+bool fzc_hio_late(const struct fzc_dev *dev, const struct fzc_hio *h)
+{
+	return !dev->pace_ms || (h->paced && time_after_eq(jiffies, h->late_at));
+}
+
+/* It waits for a slot until it is woken, or late. */
+static void pace(struct fzc_dev *dev, struct fzc_hio *h)
+{
+	struct fzc_hio_set *s = &dev->hio;
+
+	if (!h->paced) {
+		h->paced = true;
+		h->late_at = jiffies + msecs_to_jiffies(dev->pace_ms);
+		s->paced++;
+	}
+	h->pacing = true;
+	s->pacing++;
+	/* if the work is queued already, it is for one who came before */
+	queue_delayed_work(dev->wq, &s->pace_work, max_t(long, h->late_at - jiffies, 1));
+}
+
 /* DM_MAPIO_*: REMAPPED is to be submitted, else the bio is taken or refused. */
 static int begin(struct fzc_dev *dev, struct bio *bio)
 {
@@ -76,6 +97,8 @@ static int begin(struct fzc_dev *dev, struct bio *bio)
 	struct fzc_hio_set *s = &dev->hio;
 
 	lockdep_assert_held(&dev->lock);
+	s->pacing -= h->pacing;
+	h->pacing = false;
 	switch (s->ops->begin(dev, h)) {
 	case FZC_GO_DATA:
 		bio_set_dev(bio, dev->bdev[FZC_DATA]);
@@ -90,6 +113,9 @@ static int begin(struct fzc_dev *dev, struct bio *bio)
 			queue_work(dev->wq, &s->mixed_work);
 		}
 		return DM_MAPIO_SUBMITTED;
+	case FZC_GO_PACE:
+		pace(dev, h);
+		fallthrough;
 	case FZC_GO_PARK:
 		bio_list_add(&s->parked, bio);
 		fzc_engine_kick(dev);
@@ -584,6 +610,16 @@ void fzc_hio_wake(struct fzc_dev *dev)
 	}
 }
 
+static void pace_work(struct work_struct *work)
+{
+	fzc_hio_wake(container_of(to_delayed_work(work), struct fzc_dev, hio.pace_work));
+}
+
+void fzc_hio_stop(struct fzc_dev *dev)
+{
+	cancel_delayed_work_sync(&dev->hio.pace_work);
+}
+
 void fzc_hio_synced(struct fzc_dev *dev, u64 ticket, int err)
 {
 	struct bio_list list, later, ended;
@@ -639,6 +675,7 @@ int fzc_hio_init(struct fzc_dev *dev, const struct fzc_hio_ops *ops)
 	bio_list_init(&s->mixed);
 	bio_list_init(&s->waiting);
 	INIT_WORK(&s->mixed_work, mixed_work);
+	INIT_DELAYED_WORK(&s->pace_work, pace_work);
 	INIT_WORK(&s->fill_work, fill_work);
 	INIT_LIST_HEAD(&s->free_fills);
 	INIT_LIST_HEAD(&s->read_fills);

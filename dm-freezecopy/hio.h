@@ -21,6 +21,7 @@ struct fzc_hio {
 	u64 first;		/* blocks */
 	u64 last;
 	u64 ticket;		/* FZC_HIO_WAIT */
+	unsigned long late_at;	/* @paced: jiffies */
 	atomic_t parts;
 	blk_status_t status;	/* first error of a part */
 	bool write;		/* changes data; else a read, or a flush */
@@ -29,6 +30,8 @@ struct fzc_hio {
 	bool diff;		/* some of it went to DIFF */
 	bool diff_err;
 	bool held;		/* was passed on, the role has to hear of its end */
+	bool paced;		/* was made to wait for a slot */
+	bool pacing;		/* ...and waits now */
 	u8 token;		/* the role's own */
 };
 
@@ -73,6 +76,9 @@ struct fzc_hio_set {
 	struct work_struct mixed_work;
 	struct bio_set parts;
 	bool can_zero;			/* data executes write-zeroes */
+	struct delayed_work pace_work;	/* the first of those who wait for a slot is late */
+	u32 pacing;			/* device's lock: how many do */
+	u64 paced;			/* device's lock: how many did */
 
 	/* Blocks that are completed from DATA before they go to a new slot, or are checked. */
 	struct fzc_fill *fill;
@@ -95,6 +101,10 @@ int fzc_hio_endio(struct fzc_dev *dev, struct bio *bio, blk_status_t *error);
 
 /* Parked bios may try again.  Sleeps. */
 void fzc_hio_wake(struct fzc_dev *dev);
+/* Has it waited for a slot as long as it may?  Under the device's lock. */
+bool fzc_hio_late(const struct fzc_dev *dev, const struct fzc_hio *h);
+/* No host bio is left: end what may still run.  Sleeps. */
+void fzc_hio_stop(struct fzc_dev *dev);
 /* Complete what waits for a ticket <= @ticket.  Sleeps not. */
 void fzc_hio_synced(struct fzc_dev *dev, u64 ticket, int err);
 

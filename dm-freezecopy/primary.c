@@ -416,6 +416,7 @@ static void query_progress(struct fzc_primary *pr, struct fzc_query *q)
 	struct fzc_pcore *p = &pr->core;
 
 	if (p->phase != FZC_PHASE_IDLE) {
+		q->diff_short = p->phase == FZC_PHASE_DELIVER ? p->short_by : 0;
 		q->freeze_total = p->frozen_total;
 		q->freeze_left = p->frozen.count;
 		if (pr->cut_at && p->phase != FZC_PHASE_CLOSE)

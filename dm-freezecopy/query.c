@@ -27,6 +27,10 @@ void fzc_query_take(struct fzc_dev *dev, struct fzc_query *q)
 	q->event_nr = dev->event_nr;
 	for (i = 0; i < ARRAY_SIZE(q->events); i++)
 		q->events[i] = dev->events[i];
+	q->ev_short = dev->events[FZC_EVENT_SHORT];
+	q->ev_paced = dev->events[FZC_EVENT_PACED];
+	q->pacing = dev->hio.pacing;
+	q->paced = dev->hio.paced;
 	spin_unlock_irqrestore(&dev->lock, flags);
 }
 
@@ -118,4 +122,6 @@ void fzc_query_print(const struct fzc_query *q, char *result, unsigned int maxle
 	for (i = 0; i < ARRAY_SIZE(event); i++)
 		DMEMIT(" ev_%s=%llu", event[i], q->events[i]);
 	DMEMIT(" error=%s", error_word(q));
+	DMEMIT(" diff_short=%llu pacing=%llu paced=%llu ev_short=%llu ev_paced=%llu",
+	       q->diff_short, q->pacing, q->paced, q->ev_short, q->ev_paced);
 }

@@ -116,6 +116,8 @@ int fzc_table_take(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 	dev->addr = t->addr;
 	dev->identical = t->identical;
 	dev->take_all = t->take_all;
+	dev->has_pace = t->has_pace;
+	dev->pace_ms = t->pace_ms;
 	dev->has_pair = t->has_pair;
 	dev->auth_none = t->auth_none;
 	dev->pair = t->pair;
@@ -147,7 +149,8 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 	for (i = 0; i < dev->role->ndevs; i++)
 		DMEMIT(" %s", dev->dm[i]->name);
 	DMEMIT(" %u %s %s block %u",
-	       4 + 2 * (dev->auth_none + dev->identical + dev->take_all + dev->has_pair),
+	       4 + 2 * (dev->auth_none + dev->identical + dev->take_all + dev->has_pair +
+			dev->has_pace),
 	       primary ? "peer" : "listen", addr, dev->geo.block_size);
 	if (dev->auth_none)
 		DMEMIT(" auth none");
@@ -157,4 +160,6 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 		DMEMIT(" pair %s", pair);
 	if (dev->take_all)
 		DMEMIT(" take_all_changed yes");
+	if (dev->has_pace)
+		DMEMIT(" pace_ms %u", dev->pace_ms);
 }

@@ -260,6 +260,12 @@ static bool set_take_all(struct fzc_table *t, const char *value)
 	return t->take_all;
 }
 
+static bool set_pace(struct fzc_table *t, const char *value)
+{
+	t->has_pace = whole_number(value, FZC_MAX_PACE, &t->pace_ms);
+	return t->has_pace;
+}
+
 static bool set_pair(struct fzc_table *t, const char *value)
 {
 	t->has_pair = !fzc_uuid_parse(&t->pair, value) && !fzc_id_is_zero(&t->pair);
@@ -295,6 +301,7 @@ static const struct option {
 	{ "pair", 0, set_pair, "a uuid that is not all zero" },
 	{ "assume", FZC_PRIMARY, set_assume, "identical" },
 	{ "take_all_changed", 0, set_take_all, "yes" },
+	{ "pace_ms", FZC_PRIMARY, set_pace, "0 to 10000 milliseconds" },
 };
 
 static const struct option *find_option(const char *key)
@@ -322,7 +329,7 @@ static int parse_option(struct fzc_table *t, const char *key, const char *value,
 	*seen |= bit;
 	if (!o)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume or take_all_changed",
+			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed or pace_ms",
 			  key);
 	else if (o->role && o->role != t->role)
 		scnprintf(why, FZC_REASON_LEN, "option %s: not for a %s", key, role_name(t->role));
@@ -380,6 +387,7 @@ int fzc_table_parse(struct fzc_table *t, unsigned int argc, char **argv, char *w
 
 	memset(t, 0, sizeof(*t));
 	t->block_size = DEFAULT_BLOCK;
+	t->pace_ms = FZC_DEFAULT_PACE;
 	used = parse_devices(t, argc, argv, why);
 	if (used < 0)
 		return used;

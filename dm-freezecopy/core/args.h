@@ -6,6 +6,8 @@
 #include "types.h"
 
 #define FZC_DEFAULT_PORT	7744
+#define FZC_DEFAULT_PACE	100	/* ms */
+#define FZC_MAX_PACE		10000U
 
 struct fzc_addr {
 	bool v6;
@@ -22,6 +24,8 @@ struct fzc_table {
 	bool auth_none;
 	bool identical;
 	bool take_all;
+	bool has_pace;
+	u32 pace_ms;
 	bool has_pair;
 	struct fzc_id pair;
 };

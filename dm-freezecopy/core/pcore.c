@@ -153,6 +153,7 @@ void fzc_p_try_cut(struct fzc_pcore *p)
 	p->all_sent = false;
 	p->r10_flushed = false;
 	fzc_p_event(p, FZC_EVENT_CUT);
+	fzc_p_pace_cut(p);
 	open_gate(p);
 }
 

@@ -12,6 +12,8 @@
 #include "intent.h"
 #include "slots.h"
 
+#define FZC_MAX_WANTS	16
+
 #ifndef FZC_MAX_XFERS
 #define FZC_MAX_XFERS	64
 #endif
@@ -84,6 +86,16 @@ struct fzc_pcore {
 	struct fzc_map inflight;
 	struct fzc_map frozen;
 	u64 frozen_total;
+
+	/* a difference volume that is smaller than what is frozen (P3) */
+	u64 short_by;		/* frozen blocks at the cut that have no slot */
+	bool paced;		/* a write was told to wait, in this freeze */
+	bool pacing;		/* one was since they were last woken */
+	struct {
+		u64 first;
+		u64 last;
+	} want[FZC_MAX_WANTS];	/* blocks that such writes wait for */
+	u32 wants;
 
 	/* superblock writes: want > done means dirty */
 	u64 sb_want;
@@ -190,8 +202,12 @@ bool fzc_p_started(const struct fzc_pcore *p);
 void fzc_p_stop(struct fzc_pcore *p, const u8 data_hash[32]);
 bool fzc_p_stopped(const struct fzc_pcore *p);
 
-/* Host writes.  Blocks @first..@last; GO means that the gate and all places are held. */
-enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last);
+/*
+ * Host writes.  Blocks @first..@last; GO means that the gate and all places are
+ * held.  @late: it has been answered PACE and has waited as long as it may; it
+ * is not answered PACE again.
+ */
+enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last, bool late);
 
 enum fzc_place {
 	FZC_AT_DATA,
@@ -272,6 +288,12 @@ void fzc_p_try_cut(struct fzc_pcore *p);
 void fzc_p_void_freeze(struct fzc_pcore *p, const char *why);
 void fzc_p_give_way(struct fzc_pcore *p, const char *why);
 void fzc_p_finish(struct fzc_pcore *p);
+void fzc_p_pace_cut(struct fzc_pcore *p);
+enum fzc_go fzc_p_divert(struct fzc_pcore *p, u64 first, u64 last, u32 need, bool late);
+bool fzc_p_scarce(const struct fzc_pcore *p);
+void fzc_p_unwant(struct fzc_pcore *p, u64 first, u64 last);
+u64 fzc_p_wanted(struct fzc_pcore *p, u32 *n);
+void fzc_p_pace_wake(struct fzc_pcore *p);
 bool fzc_p_start_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page);
 bool fzc_p_stop_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page);
 bool fzc_p_session_next(struct fzc_pcore *p, struct fzc_act *act);

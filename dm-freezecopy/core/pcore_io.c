@@ -2,15 +2,6 @@
 /* The primary's core: host reads and writes, and what is read for sending. */
 #include "pcore.h"
 
-/* A divert cannot be had: the freeze gives way, the write goes on in place (P3). */
-static enum fzc_go divert_impossible(struct fzc_pcore *p)
-{
-	if (p->phase == FZC_PHASE_DELIVER)
-		fzc_p_void_freeze(p, p->diff_failed ? "the difference volume failed" :
-						      "the difference volume is full");
-	return FZC_GO_PARK;	/* until `frozen` is empty */
-}
-
 /*
  * Can all blocks of a write have a place now, and how many need a new slot?
  * R1: a block whose divert is pending makes a second write wait.
@@ -43,6 +34,7 @@ static void take_places(struct fzc_pcore *p, u64 first, u64 last)
 {
 	u64 b;
 
+	fzc_p_unwant(p, first, last);
 	for (b = first; b <= last; b++) {
 		u32 slot = fzc_slots_find(&p->slots, b);
 
@@ -57,7 +49,7 @@ static void take_places(struct fzc_pcore *p, u64 first, u64 last)
 	}
 }
 
-enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last)
+enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last, bool late)
 {
 	bool mixed = p->slots.used || p->frozen.count;
 	enum fzc_go go;
@@ -69,8 +61,11 @@ enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last)
 		return FZC_GO_PARK;
 	if (mixed && !places_free(p, first, last, &need))
 		return FZC_GO_PARK;
-	if (need && (p->diff_failed || need > fzc_slots_free(&p->slots)))
-		return divert_impossible(p);
+	if (need) {
+		go = fzc_p_divert(p, first, last, need, late);
+		if (go != FZC_GO_MIXED)
+			return go;
+	}
 	go = fzc_intent_enter(&p->in, first, last);
 	if (go != FZC_GO_DATA)
 		return go;

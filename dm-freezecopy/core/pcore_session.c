@@ -77,6 +77,7 @@ void fzc_p_disconnected(struct fzc_pcore *p)
 	p->swept = false;
 	p->cursor = 0;
 	p->frozen_cursor = 0;
+	fzc_p_pace_wake(p);
 }
 
 /* All blocks that the secondary lacks, if it has nothing but its base image. */
@@ -231,6 +232,7 @@ static void delivered(struct fzc_pcore *p, const struct fzc_xfer *x)
 	for (i = 0; i < x->n; i++)
 		if (!(x->stale[i / 64] >> (i % 64) & 1))
 			fzc_map_clear(&p->frozen, x->first + i);
+	fzc_p_pace_wake(p);
 }
 
 static int rx_durable(struct fzc_pcore *p, u64 frame)
@@ -448,9 +450,12 @@ static struct fzc_xfer *free_xfer(struct fzc_pcore *p)
 	return NULL;
 }
 
+/* Short where slots are: what a write waits for must not wait for much else. */
 static u32 max_run(const struct fzc_pcore *p)
 {
-	return min_t(u32, FZC_MAX_RUN, max_t(u32, FZC_MAX_RUN_BYTES >> p->geo.block_shift, 1));
+	u32 bytes = fzc_p_scarce(p) ? FZC_SHORT_RUN_BYTES : FZC_MAX_RUN_BYTES;
+
+	return min_t(u32, FZC_MAX_RUN, max_t(u32, bytes >> p->geo.block_shift, 1));
 }
 
 /* R8: a block that is in flight is passed over, in either generation. */
@@ -465,10 +470,10 @@ static u64 next_idle(const struct fzc_pcore *p, const struct fzc_map *set,
 }
 
 static struct fzc_xfer *take_run(struct fzc_pcore *p, struct fzc_map *set,
-				 const struct fzc_map *not, u64 first)
+				 const struct fzc_map *not, u64 first, u32 most)
 {
 	struct fzc_xfer *x = free_xfer(p);
-	u32 n = 0, most = max_run(p);
+	u32 n = 0;
 
 	if (!x)
 		return NULL;
@@ -486,19 +491,24 @@ static struct fzc_xfer *take_run(struct fzc_pcore *p, struct fzc_map *set,
 
 static struct fzc_xfer *pick_frozen(struct fzc_pcore *p)
 {
-	u64 b = next_idle(p, &p->frozen, NULL, p->frozen_cursor);
+	u32 most = max_run(p);
+	u64 b = fzc_p_wanted(p, &most);
+	bool wanted = b < p->geo.blocks;
 	struct fzc_xfer *x;
 
+	if (!wanted)
+		b = next_idle(p, &p->frozen, NULL, p->frozen_cursor);
 	if (b == p->geo.blocks)
 		b = next_idle(p, &p->frozen, NULL, 0);
 	if (b == p->geo.blocks)
 		return NULL;
-	x = take_run(p, &p->frozen, NULL, b);
+	x = take_run(p, &p->frozen, NULL, b, most);
 	if (!x)
 		return NULL;
 	x->frozen = true;
 	x->image = p->freezing.number;
-	p->frozen_cursor = b + x->n;
+	if (!wanted)
+		p->frozen_cursor = b + x->n;
 	return x;
 }
 
@@ -514,7 +524,7 @@ static struct fzc_xfer *pick_unsent(struct fzc_pcore *p)
 	}
 	if (b == p->geo.blocks)
 		return NULL;
-	x = take_run(p, &p->unsent, not, b);
+	x = take_run(p, &p->unsent, not, b, max_run(p));
 	if (!x)
 		return NULL;
 	/* R7: a write that ends from now on makes it unsent again */
@@ -542,7 +552,7 @@ struct fzc_xfer *fzc_p_pick(struct fzc_pcore *p)
 		return NULL;
 	if (p->phase == FZC_PHASE_DELIVER)
 		x = pick_frozen(p);
-	if (!x && ahead_allowed(p) && !p->peer_full)
+	if (!x && ahead_allowed(p) && !p->peer_full && !fzc_p_scarce(p))
 		x = pick_unsent(p);
 	return x;
 }

@@ -30,6 +30,7 @@
 #define FZC_COPY_BATCH		64	/* blocks in one step of a merge */
 #endif
 #define FZC_MAX_RUN_BYTES	0x100000U
+#define FZC_SHORT_RUN_BYTES	0x10000U
 #define FZC_REASON_LEN		256
 #define FZC_NAME_LEN		64	/* label of an image */
 
@@ -76,7 +77,7 @@ struct fzc_geometry {
 enum fzc_event_kind {
 	FZC_EVENT_CONNECT, FZC_EVENT_DISCONNECT, FZC_EVENT_CUT, FZC_EVENT_COMMIT,
 	FZC_EVENT_MERGED, FZC_EVENT_ABORT, FZC_EVENT_COPY_DONE, FZC_EVENT_ERROR,
-	FZC_EVENT_RECOVERED, FZC_NR_EVENTS,
+	FZC_EVENT_RECOVERED, FZC_EVENT_SHORT, FZC_EVENT_PACED, FZC_NR_EVENTS,
 };
 
 enum fzc_act_kind {
@@ -198,6 +199,7 @@ enum fzc_go {
 	FZC_GO_DATA,	/* all of it is on, or goes to, DATA */
 	FZC_GO_MIXED,	/* ask block by block */
 	FZC_GO_PARK,	/* nothing was taken; try again after FZC_ACT_WAKE */
+	FZC_GO_PACE,	/* likewise, or when it has waited as long as it may */
 	FZC_GO_FAIL,	/* EIO */
 	FZC_GO_DENY,	/* read-only */
 };

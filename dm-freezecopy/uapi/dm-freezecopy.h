@@ -224,7 +224,12 @@ struct fzc_query {
 	__u8 in_sync;
 	__u8 pad2[4];
 	char error[FZC_MESSAGE_LEN];	/* last trouble that still holds, empty: none */
-	__u64 reserved[16];
+	__u64 diff_short;	/* blocks of the running freeze that had no slot at the cut */
+	__u64 pacing;		/* host writes that wait for a slot now */
+	__u64 paced;		/* that had to, since load */
+	__u64 ev_short;		/* events: a cut with too few slots */
+	__u64 ev_paced;		/* freezes in which writes had to wait for slots */
+	__u64 reserved[11];
 };
 
 /*

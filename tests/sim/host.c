@@ -6,6 +6,8 @@
  */
 #include "sim.h"
 
+#define MAX_PARKED	4000U	/* steps */
+
 static u32 end_pos(u32 s)
 {
 	return W.hist_base[s] + W.hist_n[s] - 1;
@@ -75,13 +77,42 @@ static void write_block(struct hop *h, u64 block)
 	}
 }
 
+/* Has it waited for a slot as long as it may? */
+static bool is_late(const struct hop *h)
+{
+	return !W.pace || (h->paced_at && W.step - h->paced_at >= W.pace);
+}
+
+/* It has to wait for a wake-up, or until it is late. */
+static bool parked(struct hop *h, enum fzc_go go)
+{
+	if (go == FZC_GO_PACE && is_late(h))
+		fail("P3: a write is made to wait for a slot beyond its time");
+	h->woken = false;
+	h->pacing = go == FZC_GO_PACE;
+	if (h->pacing && !h->paced_at) {
+		h->paced_at = W.step;
+		W.st.paced++;
+	}
+	if (go == FZC_GO_PARK || go == FZC_GO_PACE) {
+		if (!h->parked_at)
+			h->parked_at = W.step;
+		return true;
+	}
+	if (h->paced_at)
+		*(is_late(h) ? &W.st.paced_late : &W.st.paced_ok) += 1;
+	h->parked_at = 0;
+	h->paced_at = 0;
+	return false;
+}
+
 static void try_write(struct hop *h)
 {
 	u64 first = h->first / SPB, last = (h->first + h->n - 1) / SPB, b;
-	enum fzc_go go = fzc_p_write_begin(&W.p, first, last);
+	enum fzc_go go = fzc_p_write_begin(&W.p, first, last, is_late(h));
 
 	h->state = HOP_PARKED;
-	if (go == FZC_GO_PARK)
+	if (parked(h, go))
 		return;
 	if (go != FZC_GO_DATA && go != FZC_GO_MIXED) {
 		fail("P3: a write was refused (%d)", go);
@@ -289,13 +320,79 @@ bool host_retry(void)
 	for (i = 0; i < MAX_HOPS; i++) {
 		struct hop *h = &W.hop[(n + i) % MAX_HOPS];
 
-		if (h->state != HOP_PARKED)
+		if (h->state != HOP_PARKED || !(h->woken || (h->paced_at && is_late(h))))
 			continue;
 		try_write(h);
 		p_check_cut();
 		return true;
 	}
 	return false;
+}
+
+void host_wake(void)
+{
+	struct hop *h;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+		h->woken |= h->state == HOP_PARKED;
+}
+
+/* A block that a write waits for and that could be sent. */
+u64 host_wanted(void)
+{
+	struct hop *h;
+	u64 b;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+		for (b = h->first / SPB; h->state == HOP_PARKED && h->pacing && !h->woken &&
+		     b <= (h->first + h->n - 1) / SPB; b++)
+			if (fzc_map_test(&W.p.frozen, b) && !fzc_map_test(&W.p.inflight, b))
+				return b;
+	return W.blocks;
+}
+
+/* P3: what a write waits for is sent before what nobody waits for. */
+void host_check_paced(const struct fzc_xfer *x, u64 wanted)
+{
+	struct hop *h;
+
+	if (wanted == W.blocks || W.p.phase != FZC_PHASE_DELIVER)
+		return;
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+		if (h->state == HOP_PARKED && x->first * SPB < h->first + h->n &&
+		    (x->first + x->n) * SPB > h->first)
+			return;
+	fail("P3: blocks %llu+%u are sent while a write waits for block %llu",
+	     (unsigned long long)x->first, x->n, (unsigned long long)wanted);
+}
+
+/* Called when the core has nothing to do: who could go on has been woken. */
+void host_check_woken(void)
+{
+	struct hop *h;
+	u64 b, last;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++) {
+		if (h->state != HOP_PARKED || !h->pacing || h->woken)
+			continue;
+		last = (h->first + h->n - 1) / SPB;
+		for (b = h->first / SPB; b <= last && !fzc_map_test(&W.p.frozen, b); b++)
+			;
+		if (b > last)
+			fail("P3: a write waits for a slot though its blocks %llu..%llu are delivered",
+			     (unsigned long long)h->first / SPB, (unsigned long long)last);
+	}
+}
+
+/* P3: nobody waits for ever, whatever the peer does. */
+static void check_parked(void)
+{
+	struct hop *h;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+		if (h->state == HOP_PARKED && W.step - h->parked_at > MAX_PARKED + W.pace)
+			fail("P3: a write of sectors %u+%u is parked for more than %u steps",
+			     h->first, h->n, MAX_PARKED + W.pace);
 }
 
 /* P3: what a read of the primary returns now. */
@@ -335,6 +432,7 @@ void host_check_primary(bool after_crash)
 {
 	u32 s;
 
+	check_parked();
 	for (s = 0; s < W.sectors && !W.failed; s++) {
 		u64 v = read_sector(s);
 
@@ -350,6 +448,9 @@ void host_crash(void)
 {
 	struct hop *h;
 
-	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++) {
 		h->state = HOP_FREE;
+		h->parked_at = 0;
+		h->paced_at = 0;
+	}
 }

@@ -77,7 +77,7 @@ static void make_side(struct fzc_geometry *geo, struct fzc_opts *opts, struct di
 	if (fzc_geometry_init(geo, W.sectors, 4096, why))
 		abort();
 	geo->max_open = 3 + below(4);
-	geo->slots[0] = chance(20) ? 4 + below(6) : W.blocks;
+	geo->slots[0] = chance(second ? 20 : 40) ? 4 + below(6) : W.blocks;
 	geo->slots[1] = second ? (chance(10) ? 6 + below(6) : W.blocks) : 0;
 	if (second && geo->slots[0] < W.blocks && chance(70))
 		geo->slots[0] = W.blocks;
@@ -132,6 +132,7 @@ static void make_world(u64 seed, bool verbose)
 	W.archivist = chance(25);
 	W.sick = chance(15);
 	W.slow = chance(30);
+	W.pace = chance(20) ? 0 : 20 << below(6);
 	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
 	W.smem = memory(keep.smem, &keep.sbytes, fzc_s_bytes(&W.sgeo));
 	W.pbytes = keep.pbytes;
@@ -229,7 +230,10 @@ static void fault(void)
 
 	if (W.archivist && chance(40))
 		kind = 95;
-	if (kind < 30) {
+	if (kind < 30 && chance(20)) {
+		W.hung = W.step + 1000;
+		say("link: nothing gets through");
+	} else if (kind < 30) {
 		if (W.pc && !W.pc->cut) {
 			hit(F_CUT);
 			conn_cut(W.pc);
@@ -471,6 +475,7 @@ static void one_more_freeze(void)
 static void finish(void)
 {
 	W.calm = true;
+	W.hung = 0;
 	undo_rollback();
 	W.p_want_stop = false;
 	W.s_want_stop = false;
@@ -497,6 +502,7 @@ static void recover(void)
 
 	W.recovering = true;
 	W.calm = true;
+	W.hung = 0;
 	undo_rollback();
 	W.p_want_stop = false;
 	W.s_want_stop = false;
@@ -641,6 +647,9 @@ static void print_stats(const struct stats *st, double seconds)
 	printf("%llu merges, %llu recoveries, %llu old disks put back, %llu rotten blocks healed\n",
 	       (unsigned long long)st->merged, (unsigned long long)st->recoveries,
 	       (unsigned long long)st->rollbacks, (unsigned long long)st->heals);
+	printf("%llu images of more blocks than slots; %llu writes paced, %llu of them went on in time, %llu late\n",
+	       (unsigned long long)st->tight, (unsigned long long)st->paced,
+	       (unsigned long long)st->paced_ok, (unsigned long long)st->paced_late);
 }
 
 /* With enough schedules every combination must have been reached often. */
@@ -655,6 +664,10 @@ static u32 thin_spots(const struct stats *st, u64 seeds)
 		for (k = 0; k < S_MODES; k++)
 			for (f = 0; f < F_NR; f++)
 				thin += st->hits[i][k][f] < 100;
+	if (st->tight < 100 || st->paced_ok < 100 || st->paced_late < 100) {
+		printf("too few images, or paced writes, with a small difference volume\n");
+		thin++;
+	}
 	if (thin)
 		printf("%u combinations of modes and faults were hit less than 100 times\n", thin);
 	return thin;

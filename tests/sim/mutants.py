@@ -184,8 +184,8 @@ MUTANTS = [
      "	if (!io->step++) {\n		memcpy(io->val, W.pd[FZC_DATA].cur",
      "	if (!io->step++) {\n		memcpy(io->val, W.pd[FZC_DIFF].cur"),
     ("flaw-9-full", "a full difference volume lets writes through", "pcore_io.c",
-     "	if (need && (p->diff_failed || need > fzc_slots_free(&p->slots)))",
-     "	if (0)"),
+     "	if (need) {\n		go = fzc_p_divert",
+     "	if (0) {\n		go = fzc_p_divert"),
     ("flaw-9-stage", "a stage that was discarded is taken for the one delivered to", "session.c",
      "	bool lost = !fzc_id_equal(&peer->stage, &me->stage) ||", "	bool lost = 0 ||"),
     ("flaw-10", "what stage B holds is lost after the merge of A", "score.c",
@@ -200,6 +200,15 @@ MUTANTS = [
     ("flaw-12-write", "after the freeze writes go in place, and the merge overwrites them",
      "pcore_io.c", "	bool mixed = p->slots.used || p->frozen.count;",
      "	bool mixed = p->frozen.count;"),
+    ("P3-wake", "a write that waits for a slot is not woken by a delivery", "pcore_session.c",
+     "			fzc_map_clear(&p->frozen, x->first + i);\n	fzc_p_pace_wake(p);\n",
+     "			fzc_map_clear(&p->frozen, x->first + i);\n"),
+    ("P3-bound", "a write waits for a slot however late it is", "pcore_pace.c",
+     "	bool wait = !late && ", "	bool wait = "),
+    ("P3-first", "what a write waits for is not sent first", "pcore_session.c",
+     "	u64 b = fzc_p_wanted(p, &most);", "	u64 b = p->geo.blocks;"),
+    ("P3-abort", "a full difference volume stops writes instead of the freeze", "pcore_pace.c",
+     "	if (p->phase == FZC_PHASE_DELIVER)\n		fzc_p_void_freeze", "	if (0)\n		fzc_p_void_freeze"),
 ]
 
 

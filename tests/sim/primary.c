@@ -95,6 +95,7 @@ void p_check_cut(void)
 	n->img = *img;
 	memcpy(n->val, W.last, sizeof(n->val));
 	memcpy(n->pos, W.done_pos, sizeof(n->pos));
+	n->tight = W.p.frozen.count > W.p.slots.nslots;
 	for (u32 i = 0; i < MAX_HOPS; i++) {
 		struct hop *h = &W.hop[i];
 
@@ -162,6 +163,7 @@ bool p_step(void)
 	if (W.pstate == DOWN)
 		return false;
 	if (!fzc_p_next(&W.p, &act, &page)) {
+		host_check_woken();
 		boot_done();
 		stop_done();
 		return false;
@@ -172,6 +174,9 @@ bool p_step(void)
 		break;
 	case FZC_ACT_SYNCED:
 		host_synced(act.ticket, act.err);
+		break;
+	case FZC_ACT_WAKE:
+		host_wake();
 		break;
 	case FZC_ACT_DROP:
 		W.p_drops = true;
@@ -196,13 +201,16 @@ bool p_send_step(void)
 {
 	struct fzc_xfer *x;
 	struct io *io;
+	u64 wanted;
 	u32 i;
 
 	if (W.pstate != RUNNING || !W.pc)
 		return false;
+	wanted = host_wanted();
 	x = fzc_p_pick(&W.p);
 	if (!x)
 		return false;
+	host_check_paced(x, wanted);
 	io = io_new(0, IO_XFER);
 	io->x = x;
 	for (i = 0; i < x->n; i++)
@@ -216,7 +224,7 @@ bool p_deliver(void)
 	struct packet *pk;
 	int err;
 
-	if (W.pstate != RUNNING || !c || c->sp.head == c->sp.tail)
+	if (W.pstate != RUNNING || !c || c->sp.head == c->sp.tail || W.step < W.hung)
 		return false;
 	pk = c->sp.p[c->sp.head++ % QUEUE];
 	if (pk->msg.type == FZC_MSG_COMMITTED)

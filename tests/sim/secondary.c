@@ -83,8 +83,10 @@ void s_check(void)
 		say("secondary: image %llu", (unsigned long long)img->number);
 	}
 	im = find_image(img);
-	if (im && new)
+	if (im && new) {
 		host_image_committed(im);
+		W.st.tight += im->tight;
+	}
 	if (!im)
 		fail("P1: the secondary committed image %llu, which was never made",
 		     (unsigned long long)img->number);
@@ -202,7 +204,8 @@ bool s_deliver(void)
 	struct packet *pk;
 	bool ok;
 
-	if (W.sstate != RUNNING || !c || c->ps.head == c->ps.tail || !fzc_s_can_rx(&W.s))
+	if (W.sstate != RUNNING || !c || c->ps.head == c->ps.tail || !fzc_s_can_rx(&W.s) ||
+	    W.step < W.hung)
 		return false;
 	pk = c->ps.p[c->ps.head++ % QUEUE];
 	ok = pk->data ? deliver_data(pk) : !fzc_s_rx(&W.s, &pk->msg);

@@ -129,6 +129,10 @@ struct hop {
 	u32 first, n;	/* sectors */
 	u64 val;
 	u32 parts;
+	bool woken;	/* parked: may try again */
+	bool pacing;	/* parked: for want of a slot */
+	u32 parked_at;	/* parked: since this step, 0: not */
+	u32 paced_at;	/* likewise, because slots are scarce */
 	u64 ticket;
 	u32 pos[MAX_SECTORS];	/* flush, read: newest completed write of each sector then */
 	u64 was[SPB];	/* read: what that wrote */
@@ -138,6 +142,7 @@ struct image {
 	struct fzc_img img;
 	u64 val[MAX_SECTORS];
 	u32 pos[MAX_SECTORS];	/* of the newest write in it, by sector */
+	bool tight;	/* more blocks were frozen than there are slots */
 };
 
 enum fault { F_CUT, F_PCRASH, F_SCRASH, F_BOTH, F_PSTOP, F_SSTOP, F_NR };
@@ -146,6 +151,7 @@ enum fault { F_CUT, F_PCRASH, F_SCRASH, F_BOTH, F_PSTOP, F_SSTOP, F_NR };
 
 struct stats {
 	u64 schedules, steps, commits, crashes, aborts, merged, recoveries, rollbacks, heals;
+	u64 tight, paced, paced_ok, paced_late;
 	u64 hits[P_MODES][S_MODES][F_NR];
 };
 
@@ -166,6 +172,8 @@ struct world {
 	bool slow;	/* some I/O takes very long */
 	bool p_drops, s_drops;	/* that side has to end its connection */
 	bool calm;	/* no more faults: progress is owed */
+	u32 pace;	/* steps that a write may be made to wait for a slot */
+	u32 hung;	/* until this step nothing comes over the link */
 	u32 sectors;
 	u32 blocks;
 	struct fzc_geometry pgeo, sgeo;
@@ -235,6 +243,10 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page);
 /* host.c: the host and its view of the primary (P3) */
 bool host_new(void);
 bool host_retry(void);
+void host_wake(void);
+void host_check_woken(void);
+void host_check_paced(const struct fzc_xfer *x, u64 wanted);
+u64 host_wanted(void);
 void host_part_done(struct hop *h);
 void host_read_done(struct hop *h, const u64 *val);
 void host_synced(u64 ticket, int err);

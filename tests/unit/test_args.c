@@ -47,7 +47,11 @@ TEST(args_table)
 	      t.addr.port == 9 && t.has_pair && t.pair.b[0] == 0 && t.pair.b[15] == 0xff &&
 	      t.take_all && !strcmp(t.dev[FZC_DIFF_B], "b"));
 	CHECK(!parse(&t, "primary m d a 6 assume identical peer [fe::1] auth none"));
-	CHECK(t.identical);
+	CHECK(t.identical && t.pace_ms == 100 && !t.has_pace);
+	CHECK(!parse(&t, "primary m d a 6 pace_ms 0 peer [fe::1] auth none"));
+	CHECK(t.has_pace && !t.pace_ms);
+	CHECK(!parse(&t, "primary m d a 6 pace_ms 10000 peer [fe::1] auth none"));
+	CHECK(t.pace_ms == 10000);
 }
 
 TEST(args_table_refused)
@@ -83,6 +87,9 @@ TEST(args_table_refused)
 	CHECK(refused("primary m d f 4 peer host auth none", "host"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none take_all_changed no", "yes"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pair xyz", "xyz"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pace_ms 10001", "10001"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pace_ms -1", "-1"));
+	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none pace_ms 1", "pace_ms: not"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pair "
 		      "00000000-0000-0000-0000-000000000000", "not all zero"));
 }
