@@ -200,6 +200,7 @@ test_conf_is_checked() {
 	done <<-'END'
 		s/= primary/= mirror/|role = mirror; expected primary or secondary
 		s/^uuid.*/uuid = 12/|uuid = 12; expected a UUID
+		s/^block-size.*/pace-ms = 10001/|pace-ms = 10001; expected 0 to 10000
 		s/65536/65535/|block-size = 65535; expected a power of two
 		s/192.0.2.1:7744/nowhere/|peer = nowhere; expected a numeric
 		s/auth = none/auth = key/|auth = key; expected none
@@ -234,7 +235,8 @@ test_status_json_keys() {
 		assert list(status['image']) == 'number id time label age_seconds'.split()
 		for key in 'size total changed unsent inflight diverted staged'.split():
 		    assert key in status['blocks'], key
-		assert list(status['diff']) == ['bytes', 'used']
+		assert list(status['diff'])[:5] == ['bytes', 'used', 'short', 'writes_waiting',
+		                                    'writes_paced']
 		assert list(status['wire']) == ['tx_bytes', 'rx_bytes']
 		assert list(status['devices']) == ['meta', 'data', 'diff']
 		assert status['role'] == 'primary' and status['copy'] is None
@@ -260,16 +262,20 @@ test_status_of_a_running_volume() {
 		assert s['blocks'] == {'size': 4096, 'total': 1 << 28, 'changed': 1, 'unsent': 2,
 		                       'inflight': 3, 'frozen': 250, 'diverted': 5, 'staged': 0,
 		                       'damaged': 0}
-		assert s['diff'] == {'bytes': 1 << 36, 'used': 20480}
+		assert s['diff'] == {'bytes': 1 << 36, 'used': 20480, 'short': 12288,
+		                     'writes_waiting': 2, 'writes_paced': 11}, s['diff']
 		assert s['wire'] == {'tx_bytes': 1 << 53, 'rx_bytes': 9}
 		assert s['devices']['diff'] == {'path': None, 'number': '254:2', 'error': True}
 		assert s['events']['number'] == 42 and s['events']['cut'] == 7
+		assert s['events']['short'] == 1 and s['events']['paced'] == 4
 		assert s['error'] == 'diff: write failed'
 	END
 	"$HELPERS/view_test" text >"$work/out"
 	grep -qE 'freeze +\[#{22}\.{8}\] +75 %  1000 KiB left, image 7, 1.5 s' "$work/out" ||
 		fail "no bar: $(cat "$work/out")"
 	grep -qE 'peer +192.0.2.2:7744, connected, heard [0-9] s ago' "$work/out" || fail "no peer"
+	grep -q 'diff .* 12 KiB more are frozen than it can take; 2 writes wait for room' "$work/out" ||
+		fail "no word of a small diff"
 	[[ $("$HELPERS/view_test" progress) == freeze*75* ]] || fail "no progress"
 }
 
@@ -315,6 +321,8 @@ test_sizes_are_checked() {
 	grep -qE 'takes [0-9]+ s of distinct changed blocks at 10 MB/s' "$work/out" ||
 		fail "no time: $(cat "$work/out")"
 	create_primary 1 'diff .*: 12[0-9] slots of 65536 bytes' --block-size 64K
+	create_primary 1 'slowed down, then the freeze is aborted; never with [0-9]+ bytes'
+	create_primary 2 'pace-ms 1s: expected 0 to 10000' --pace-ms 1s
 	make_loop 8K
 	diff=$loop create_primary 4 'diff .* is too small'
 }

@@ -111,7 +111,10 @@ static int take_volume(struct reader *r, const char *key, const char *value)
 	if (!strcmp(key, "block-size"))
 		return parse_block_size(value, &c->block_size) ||
 		       reject(r, "volume", key, value, "a power of two from 4096 to 1048576");
-	return reject(r, "volume", key, value, "role, uuid, pair or block-size as the key");
+	if (!strcmp(key, "pace-ms"))
+		return parse_pace(value, c->pace_ms) ||
+		       reject(r, "volume", key, value, "0 to 10000 milliseconds");
+	return reject(r, "volume", key, value, "role, uuid, pair, block-size or pace-ms as the key");
 }
 
 static int take_link(struct reader *r, const char *key, const char *value)
@@ -257,6 +260,8 @@ static void conf_print(FILE *f, const struct conf *c)
 		fprintf(f, "pair = %s\n", c->pair);
 	if (c->block_size)
 		fprintf(f, "block-size = %u\n", c->block_size);
+	if (c->pace_ms[0])
+		fprintf(f, "pace-ms = %s\n", c->pace_ms);
 	fprintf(f, "\n[devices]\n");
 	for (int i = 0; i < role_devices(c->role); i++)
 		fprintf(f, "%s = %s\n", device_name(c->role, i), c->device[i]);

@@ -16,7 +16,7 @@
 enum opt {
 	OPT_META = 'm', OPT_DATA = 'd', OPT_DIFF = 'f', OPT_DIFF_A = 'a', OPT_DIFF_B = 'b',
 	OPT_PEER = 'p', OPT_LISTEN = 'l', OPT_BLOCK = 's', OPT_PAIR = 'u',
-	OPT_IDENTICAL = 'i', OPT_INSECURE = 'n', OPT_FORCE = 'F',
+	OPT_PACE = 't', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n', OPT_FORCE = 'F',
 };
 
 static const struct option options[] = {
@@ -29,6 +29,7 @@ static const struct option options[] = {
 	{ "listen", required_argument, NULL, OPT_LISTEN },
 	{ "block-size", required_argument, NULL, OPT_BLOCK },
 	{ "pair", required_argument, NULL, OPT_PAIR },
+	{ "pace-ms", required_argument, NULL, OPT_PACE },
 	{ "assume-identical", no_argument, NULL, OPT_IDENTICAL },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
 	{ "force", required_argument, NULL, OPT_FORCE },
@@ -102,6 +103,11 @@ static int take_option(struct request *r, int opt)
 	case OPT_PAIR:
 		if (!parse_uuid(optarg, c->pair))
 			return say_usage("create", "--pair %s: expected a UUID", optarg);
+		break;
+	case OPT_PACE:
+		r->seen[0] = "--pace-ms";
+		if (!parse_pace(optarg, c->pace_ms))
+			return say_usage("create", "--pace-ms %s: expected 0 to 10000", optarg);
 		break;
 	case OPT_IDENTICAL:
 		r->seen[0] = "--assume-identical";
@@ -266,7 +272,7 @@ static int check_content(struct request *r, int dev)
 }
 
 /* How long the difference volume lasts while the peer gets nothing. */
-static void print_capacity(const struct layout *l, const struct blk *b)
+static void print_capacity(const struct layout *l, const struct blk *b, enum fzc_role role)
 {
 	uint32_t slots = layout_slots(l, b->bytes);
 	double bytes = (double)slots * l->block_size;
@@ -275,11 +281,19 @@ static void print_capacity(const struct layout *l, const struct blk *b)
 	note("%s %s: %u slots of %u bytes (%s), %.1f %% of the volume", b->label, b->path, slots,
 	     l->block_size, size_print((uint64_t)bytes, size, sizeof(size)),
 	     100.0 * slots / l->blocks);
-	if (slots >= l->blocks)
+	if (slots >= l->blocks) {
 		note("    cannot fill up");
+		return;
+	}
+	note("    takes %.0f s of distinct changed blocks at 10 MB/s, %.0f s at 100 MB/s",
+	     bytes / 10e6, bytes / 100e6);
+	if (role == FZC_ROLE_SECONDARY)
+		note("    an image of more than %u changed blocks cannot be made; for one of all %llu the device needs %llu bytes",
+		     slots, (unsigned long long)l->blocks,
+		     (unsigned long long)layout_diff_bytes(l, l->blocks));
 	else
-		note("    takes %.0f s of distinct changed blocks at 10 MB/s, %.0f s at 100 MB/s",
-		     bytes / 10e6, bytes / 100e6);
+		note("    during a freeze of more than %u blocks it may fill up: writes are slowed down, then the freeze is aborted; never with %llu bytes",
+		     slots, (unsigned long long)layout_diff_bytes(l, l->blocks));
 }
 
 static int check_sizes(struct request *r, struct layout *l)
@@ -306,7 +320,7 @@ static int check_sizes(struct request *r, struct layout *l)
 				   "%s %s is too small: %llu bytes hold no block of %u bytes and its index; take a bigger device",
 				   v->blk[i].label,
 				   v->blk[i].path, (unsigned long long)v->blk[i].bytes, block);
-		print_capacity(l, &v->blk[i]);
+		print_capacity(l, &v->blk[i], v->conf.role);
 	}
 	return FC_DONE;
 }
@@ -408,6 +422,8 @@ const struct verb verb_create = {
 	"\n"
 	"  --block-size S       4096 (default) to 1M, a power of two; the same on both sides\n"
 	"  --pair UUID          the identity of the pair; drawn by the primary by default\n"
+	"  --pace-ms N          (primary) how long a write may wait for the difference volume\n"
+	"                       to have room; 100 by default, 0: not at all\n"
 	"  --assume-identical   (primary) both data devices hold the same already, or their\n"
 	"                       content does not matter: skip the first copy\n"
 	"  --force=meta,data,diff   destroy what is on these devices\n"

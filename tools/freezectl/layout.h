@@ -21,6 +21,9 @@ bool layout_init(struct layout *l, uint64_t volume_bytes, uint32_t block_size, c
 /* Blocks that a difference volume of @bytes holds. */
 uint32_t layout_slots(const struct layout *l, uint64_t bytes);
 
+/* Bytes that a difference volume of @slots slots needs at least. */
+uint64_t layout_diff_bytes(const struct layout *l, uint64_t slots);
+
 /* Bytes at the head of such a volume that hold its index. */
 uint64_t layout_index_bytes(const struct layout *l, uint64_t bytes);
 

@@ -68,6 +68,16 @@ bool parse_block_size(const char *s, uint32_t *out)
 	return true;
 }
 
+bool parse_pace(const char *s, char out[8])
+{
+	uint64_t ms;
+
+	if (!parse_u64(s, &ms) || ms > 10000)
+		return false;
+	snprintf(out, 8, "%u", (unsigned int)ms);
+	return true;
+}
+
 bool parse_uuid(const char *s, char out[FC_UUID_LEN])
 {
 	int i;

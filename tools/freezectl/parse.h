@@ -22,6 +22,9 @@ bool parse_seconds(const char *s, uint32_t *ms);
 /* 4096, 64K, 1M: a block size, a power of two from 4 KiB to 1 MiB. */
 bool parse_block_size(const char *s, uint32_t *out);
 
+/* 0 to 10000 milliseconds, written to @out as the table wants it. */
+bool parse_pace(const char *s, char out[8]);
+
 /* A UUID in any case, written to @out in lower case. */
 bool parse_uuid(const char *s, char out[FC_UUID_LEN]);
 

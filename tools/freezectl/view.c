@@ -155,6 +155,21 @@ static struct json_object *events_json(const struct fzc_query *q)
 	put_u64(o, "number", q->event_nr);
 	for (int i = 0; i < FZC_EV_NR; i++)
 		put_u64(o, event_names[i], q->events[i]);
+	put_u64(o, "short", q->ev_short);
+	put_u64(o, "paced", q->ev_paced);
+	return o;
+}
+
+/* How it stands with the difference volume, or with both. */
+static struct json_object *diff_json(const struct fzc_query *q)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_u64(o, "bytes", q->diff_slots * q->block_size);
+	put_u64(o, "used", q->diff_used * q->block_size);
+	put_u64(o, "short", q->diff_short * q->block_size);
+	put_u64(o, "writes_waiting", q->pacing);
+	put_u64(o, "writes_paced", q->paced);
 	return o;
 }
 
@@ -188,8 +203,7 @@ struct json_object *view_json(const struct view *v)
 	put(o, "freeze", freeze_json(q));
 	put(o, "merge", task_json(q->merge_total, q->merge_left, q->block_size));
 	put(o, "blocks", blocks_json(q));
-	put(o, "diff", pair_json("bytes", q->diff_slots * q->block_size,
-				 "used", q->diff_used * q->block_size));
+	put(o, "diff", diff_json(q));
 	put(o, "wire", pair_json("tx_bytes", q->tx_bytes, "rx_bytes", q->rx_bytes));
 	put(o, "devices", devices_json(v));
 	put(o, "events", events_json(q));
@@ -277,9 +291,15 @@ static void text_blocks(FILE *out, const struct fzc_query *q)
 	else
 		fprintf(out, "; %llu staged, %llu damaged", (unsigned long long)q->staged,
 			(unsigned long long)q->damaged);
-	fprintf(out, "\n  diff        %s used of %s\n",
+	fprintf(out, "\n  diff        %s used of %s",
 		size_print(q->diff_used * q->block_size, a, sizeof(a)),
 		size_print(q->diff_slots * q->block_size, b, sizeof(b)));
+	if (q->diff_short)
+		fprintf(out, "; %s more are frozen than it can take",
+			size_print(q->diff_short * q->block_size, a, sizeof(a)));
+	if (q->pacing)
+		fprintf(out, "; %llu writes wait for room", (unsigned long long)q->pacing);
+	fprintf(out, "\n");
 	fprintf(out, "  wire        %s sent, %s received\n", size_print(q->tx_bytes, a, sizeof(a)),
 		size_print(q->rx_bytes, b, sizeof(b)));
 }

@@ -30,7 +30,8 @@ static void fill(struct view *v)
 		.diff_slots = 1ULL << 24, .diff_used = 5, .tx_bytes = 1ULL << 53, .rx_bytes = 9,
 		.event_nr = 42, .events = { [FZC_EV_CUT] = 7, [FZC_EV_ERROR] = 1 },
 		.devices = { { 254, 0 }, { 254, 1 }, { 254, 2 } }, .diff_error = 1,
-		.error = "diff: write failed",
+		.error = "diff: write failed", .diff_short = 3, .pacing = 2, .paced = 11,
+		.ev_short = 1, .ev_paced = 4,
 	};
 }
 
