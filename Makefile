@@ -38,7 +38,8 @@ endif
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
-	sim-mutants freezectl-tests cases bench-coalesce clean help
+	sim-mutants freezectl-tests cases bench-coalesce check-kernels check-debug \
+	clean help
 
 all: module tools ## build the module and the tools into build/ (KDIR= names the kernel)
 
@@ -111,6 +112,14 @@ bench-coalesce: ## bytes on the wire when a small set is overwritten, against wh
 	@scripts/setup check
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/bench/coalesce.py
+
+check-kernels: tools ## the core cases on Debian's 6.1, 6.12 and 7.3 (K= takes one: K=6.12)
+	@scripts/setup check
+	@scripts/check-kernels $(K)
+
+check-debug: tools ## the quick cases on a kernel with KASAN, lockdep, kmemleak (K= selects)
+	@scripts/setup debug
+	@K='$(K)' scripts/check-debug
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
