@@ -38,7 +38,7 @@ endif
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
-	sim-mutants freezectl-tests cases bench-coalesce check-kernels check-debug \
+	sim-mutants model freezectl-tests cases bench-coalesce check-kernels check-debug \
 	clean help
 
 all: module tools ## build the module and the tools into build/ (KDIR= names the kernel)
@@ -99,6 +99,10 @@ sim: setup ## the simulator: SEEDS= schedules of two nodes that crash
 
 sim-mutants: setup ## every rule removed, one at a time: the simulator must notice
 	@$(MAKE) -C tests/sim BUILD=$(BUILD) SEEDS=$(SEEDS) mutants
+
+model: ## the protocol explored with Spin, as it is and without each of its rules
+	@scripts/setup model
+	@tests/model/run $(BUILD)/model
 
 freezectl-tests: tools ## tests of freezectl that need no module
 	@$(MAKE) -C tools/freezectl BUILD=$(BUILD) check
