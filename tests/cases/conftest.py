@@ -112,6 +112,7 @@ class Machines:
             raise error
         for m in self.both:
             if m.running:
+                m.check_leaks()
                 m.check_console()
         self.used = False
 

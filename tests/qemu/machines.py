@@ -41,6 +41,14 @@ KERNEL_WORDS = ("console=ttyS0 loglevel=6 net.ifnames=0 edd=off acpi=noirq panic
                 f"sysctl.kernel.hung_task_timeout_secs={60 * SLOW} "
                 "sysctl.kernel.hung_task_warnings=-1")
 
+# An object counts when it is five seconds old and two scans in a row find it the same.
+FIND_LEAKS = """
+leaks=/sys/kernel/debug/kmemleak
+[ -e $leaks ] || mount -t debugfs none /sys/kernel/debug
+sleep 5
+echo scan >$leaks && echo scan >$leaks && cat $leaks && echo clear >$leaks
+"""
+
 
 class MachineError(Exception):
     """Something went wrong with a machine; the text ends with its console."""
@@ -375,6 +383,14 @@ class Machine:
                if TROUBLE.search(line) and not any(re.search(a, line) for a in self.allowed)]
         if bad:
             raise MachineError(self.report("console: " + "; ".join(bad[:3]), lines=80))
+
+    def check_leaks(self):
+        """Raise when kmemleak, which a debug kernel has, finds memory that nothing refers to."""
+        if "debug" not in (self.guest / "kver").read_text():
+            return
+        found = self.run(FIND_LEAKS).out
+        if "unreferenced object" in found:
+            raise MachineError(self.report(f"leaked:\n{found}"))
 
     def show_blocked_tasks(self):
         """Backtraces of what hangs, into the console."""
