@@ -34,6 +34,7 @@ SIZES = {"meta": 32 * MIB, "data": 64 * MIB, "dump": MAX_DISK, "state": 64 * MIB
 def pytest_configure(config):
     config.addinivalue_line("markers", "module: the case needs the kernel module")
     config.addinivalue_line("markers", "long: too long for make check")
+    config.addinivalue_line("markers", "debug: only with a debug kernel")
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -46,7 +47,11 @@ def pytest_runtest_makereport(item):
             report.sections.append((str(one.console), vm.tail(one.console)))
 
 
-def pytest_collection_modifyitems(items):
+def pytest_collection_modifyitems(config, items):
+    if not vm.debug_kernel():
+        others = [item for item in items if item.get_closest_marker("debug")]
+        config.hook.pytest_deselected(items=others)
+        items[:] = [item for item in items if item not in others]
     if not (vm.BUILD / "dm-freezecopy.ko").exists():
         for item in items:
             if item.get_closest_marker("module"):

@@ -386,7 +386,7 @@ class Machine:
 
     def check_leaks(self):
         """Raise when kmemleak, which a debug kernel has, finds memory that nothing refers to."""
-        if "debug" not in (self.guest / "kver").read_text():
+        if not debug_kernel(self.guest):
             return
         found = self.run(FIND_LEAKS).out
         if "unreferenced object" in found:
@@ -487,6 +487,12 @@ class Net:
                 m._gone()
         shutil.rmtree(self.dir, ignore_errors=True)
         self.lock.close()
+
+
+def debug_kernel(guest=GUEST):
+    """Is it the one of scripts/debug-kernel?"""
+    kver = guest / "kver"
+    return kver.exists() and "debug" in kver.read_text()
 
 
 # -- the accelerator: KVM only where it really boots the guest's kernel
