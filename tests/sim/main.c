@@ -577,7 +577,7 @@ static void recover(void)
 /* Faults are more likely where time is short. */
 static u32 risk(void)
 {
-	static const u32 p[P_MODES] = { 16, 12, 60, 20 }, s[S_MODES] = { 1, 2, 14 };
+	static const u32 p[P_MODES] = { 16, 12, 60, 32 }, s[S_MODES] = { 1, 2, 18 };
 
 	u32 n = p[p_mode()] * s[s_mode()];
 
