@@ -148,6 +148,11 @@ static int rx_hello(struct fzc_pcore *p, const struct fzc_hello *h)
 		restage(p, d.send_all && !equal);
 		p->sb.flags |= FZC_SB_NEW_STAGE;
 	}
+	if (d.adopt_pending) {
+		/* nothing moved in it: what was told counts for the session before */
+		p->told = 0;
+		p->sb.told = 0;
+	}
 	p->peer_merging = h->merging;
 	p->sb.session = h->session;
 	p->sb.pending = p->draw;

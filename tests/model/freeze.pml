@@ -23,6 +23,7 @@
  * P1  what the secondary shows is the primary's volume at the cut of the image it claims
  * P2  that image never goes back, nor is it older than the one the primary knows committed
  * P3  after a power cut the primary is not older than the committed image
+ * P4  after an outage alone nothing that the secondary has is sent again, nor is a freeze aborted
  * P5  two sound sides never refuse each other, and get no frame that they do not expect; a
  *     secondary with old disks is refused, or none of the above is broken
  * E   there is no cycle, and every run ends with no freeze under way and with the secondary
@@ -76,6 +77,7 @@
 #define R17_STORED	31	/* SESSION_OK is said before the id is stored */
 #define R17_KNOWN	32	/* any last session will do */
 #define R17_TOLD	33	/* a secondary may come back with less than it had said */
+#define R17_ADOPT	39	/* what was told in the last session is expected of the adopted one */
 #define P5_STAGE	34	/* stages are not compared */
 #define P5_BASE		35	/* images are not compared */
 #define RETRY_REPLY	36	/* that the reply to ALL_SENT was lost is not noticed */
@@ -160,6 +162,7 @@ c_decl {
 #define P1(cond)	assert(!(1 * !(cond)))
 #define P2(cond)	assert(!(2 * !(cond)))
 #define P3(cond)	assert(!(3 * !(cond)))
+#define P4(cond)	assert(!(4 * !(cond)))
 #define P5(cond)	assert(!(5 * !(cond)))
 #define ENDED(cond)	assert(!(9 * !(cond)))
 
@@ -532,7 +535,7 @@ inline write_slot(n)
 	st[rst[n] * NB + rb[n]] = rv[n];
 	free_rx(n);
 	if
-	:: sl == UP && SET(backups) -> s_dur++
+	:: sl == UP -> s_dur++
 	:: sl == DOWN -> REACHED(A_OUTLIVED)
 	:: else
 	fi;
@@ -698,6 +701,7 @@ inline s_crash()
 inline resume_or_not()
 {
 	lost = STAGE_LOST;
+	P4(!lost || p_new || s_stage == 0 || restored);
 	if
 	:: p_frz && (lost || p_new || phase == DOUBT) ->
 		if
@@ -713,7 +717,7 @@ inline resume_or_not()
 	:: else
 	fi;
 	if
-	:: s_ses != p_ses -> REACHED(A_ADOPTED)
+	:: s_ses != p_ses -> told = (OFF(R17_ADOPT) -> told : 0); REACHED(A_ADOPTED)
 	:: else
 	fi;
 	lost = 0;
@@ -1088,10 +1092,13 @@ end:	do
 		copy_stage(true);
 		end_fold() }
 	/* fold_give_up() */
-	:: d_step { MORE && fold && fold_real && RX_IDLE ->
+	:: d_step { MORE && fold && RX_IDLE ->
 		REACHED(A_GIVEN_UP);
-		reset_stage(0);
-		reset_stage(1);
+		reset_stage(s_cur);
+		if
+		:: fold_real -> reset_stage(OTHER)
+		:: else
+		fi;
 		s_stage = 0;
 		s_frz = 0;
 		fold = 0;

@@ -160,6 +160,8 @@ MUTANTS = [
     ("R17", "any last session is accepted", "session.c",
      "	if (fzc_id_equal(&peer->session, &v->me.session))\n		return 0;",
      "	if (v || peer)\n		return 0;"),
+    ("R17-adopt", "what was told in the session before is expected of the one that is adopted",
+     "pcore_session.c", "	if (d.adopt_pending) {", "	if (0) {"),
     ("R17-told", "a secondary that lost durable frames goes on with its stage", "session.c",
      "peer->durable < v->told", "0"),
     ("flaw-1", "writes after the cut join what is being delivered", "pcore_io.c",

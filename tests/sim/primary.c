@@ -218,10 +218,22 @@ bool p_send_step(void)
 	return true;
 }
 
+/* P4: a sound secondary that kept its stage is not taken for one that lost it. */
+static void check_order(const struct packet *pk, bool resumable)
+{
+	if (pk->msg.type != FZC_MSG_HELLO || W.p.link != FZC_LINK_PENDING || pk->backup ||
+	    pk->msg.hello.blank)
+		return;
+	if (resumable && fzc_id_equal(&pk->msg.hello.stage, &W.p.sb.stage) &&
+	    W.p.order != FZC_ORDER_RESUME)
+		fail("P4: order %u to a secondary that lost nothing", W.p.order);
+}
+
 bool p_deliver(void)
 {
 	struct conn *c = W.pc;
 	struct packet *pk;
+	bool resumable = !(W.p.sb.flags & FZC_SB_NEW_STAGE);
 	int err;
 
 	if (W.pstate != RUNNING || !c || c->sp.head == c->sp.tail || W.step < W.hung)
@@ -230,6 +242,7 @@ bool p_deliver(void)
 	if (pk->msg.type == FZC_MSG_COMMITTED)
 		W.acked_number = max(W.acked_number, pk->msg.image.number);
 	err = fzc_p_rx(&W.p, &pk->msg);
+	check_order(pk, resumable);
 	if (!err && W.p.link == FZC_LINK_PENDING && pk->backup) {
 		/* accepted and meanwhile swapped for the true disks: these are refused from now on */
 		if (!W.on_backup)
