@@ -185,7 +185,7 @@ static void tick_work(struct work_struct *work)
 
 /*
  * A batch of copies goes in groups of as many blocks as the pages hold (1 MiB):
- * all reads of a group, then all writes.
+ * all reads of a group, then all writes.  All of it is background work.
  */
 static void copy_ended(void *ctx, int err)
 {
@@ -222,7 +222,7 @@ static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n
 		if (it->zero)
 			continue;
 		atomic_inc(&e->copy_left);
-		fzc_io_pages(&dev->io, dev->bdev[c->from_dev], REQ_OP_READ,
+		fzc_io_pages(&dev->io, dev->bdev[c->from_dev], REQ_OP_READ | REQ_BACKGROUND,
 			     fzc_dev_at(dev, c->from_dev, it->block, it->from),
 			     &e->copy_page[i * pages], fzc_dev_block_bytes(dev, it->block),
 			     copy_ended, &e->copy_io[i]);
@@ -260,7 +260,8 @@ static int copy_writes(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n
 			fzc_io_zero(&dev->io, dev->bdev[c->to_dev], at, bytes, copy_ended,
 				    &e->copy_io[i]);
 		else
-			fzc_io_pages(&dev->io, dev->bdev[c->to_dev], REQ_OP_WRITE, at,
+			fzc_io_pages(&dev->io, dev->bdev[c->to_dev],
+				     REQ_OP_WRITE | REQ_BACKGROUND, at,
 				     &e->copy_page[i * pages], bytes, copy_ended,
 				     &e->copy_io[i]);
 	}

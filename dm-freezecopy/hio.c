@@ -151,6 +151,7 @@ int fzc_hio_map(struct fzc_dev *dev, struct bio *bio)
 	}
 	bio_clear_polled(bio);
 	spin_lock_irqsave(&dev->lock, flags);
+	dev->hio.taken++;
 	r = begin(dev, bio);
 	spin_unlock_irqrestore(&dev->lock, flags);
 	return r;

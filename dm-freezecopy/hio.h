@@ -79,6 +79,7 @@ struct fzc_hio_set {
 	struct delayed_work pace_work;	/* the first of those who wait for a slot is late */
 	u32 pacing;			/* device's lock: how many do */
 	u64 paced;			/* device's lock: how many did */
+	u64 taken;			/* device's lock: bios that came */
 
 	/* Blocks that are completed from DATA before they go to a new slot, or are checked. */
 	struct fzc_fill *fill;

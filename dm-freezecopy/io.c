@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/blkdev.h>
 #include <linux/completion.h>
+#include <linux/ioprio.h>
 #include <linux/mm.h>
 #include "core/port.h"
 #include "io.h"
@@ -64,6 +65,9 @@ static struct io_bio *io_alloc(struct fzc_io *io, struct block_device *bdev, u32
 	b->at = at;
 	bio->bi_iter.bi_sector = at >> SECTOR_SHIFT;
 	bio->bi_end_io = io_ended;
+	/* behind others, but not only when there are none: somebody waits for the end */
+	if (opf & REQ_BACKGROUND)
+		bio->bi_ioprio = IOPRIO_PRIO_VALUE(IOPRIO_CLASS_BE, IOPRIO_NR_LEVELS - 1);
 	return b;
 }
 

@@ -7,17 +7,71 @@
 
 /* ---- what the engine wants ---- */
 
+/*
+ * A merge goes in batches.  After one during which the host had I/O as much
+ * time passes as it took, but never more than MERGE_PAUSE, which is what makes
+ * for a minimum rate; and none when a freeze was refused because of the merge.
+ */
+#define MERGE_PAUSE	(HZ / 50 ?: 1)
+
+static bool hold_merge(struct fzc_primary *pr)
+{
+	if (!pr->core.slots.used)
+		pr->merge_hurry = false;
+	pr->merge_waits &= !pr->merge_hurry && time_before(jiffies, pr->merge_at);
+	if (pr->merge_waits)
+		fzc_engine_kick_soon(&pr->dev);
+	return pr->merge_waits;
+}
+
+static void batch_begins(struct fzc_primary *pr)
+{
+	pr->copy_began = jiffies;
+	pr->host_seen = pr->dev.hio.taken;
+}
+
+static void batch_ends(struct fzc_primary *pr)
+{
+	unsigned long took = jiffies - pr->copy_began;
+
+	pr->merge_waits = pr->host_seen != pr->dev.hio.taken;
+	pr->merge_at = jiffies + clamp_t(unsigned long, took, 1, MERGE_PAUSE);
+}
+
+/* A freeze gave way, or one was committed. */
+static void note_trouble(struct fzc_primary *pr)
+{
+	if (pr->core.troubles > pr->troubles)
+		pr->again_at = jiffies + fzc_p_backoff(&pr->core) * HZ;
+	pr->troubles = pr->core.troubles;
+}
+
+/* Until the next freeze is taken without force. */
+static u32 backoff_ms(const struct fzc_primary *pr)
+{
+	if (!pr->troubles || time_after_eq(jiffies, pr->again_at))
+		return 0;
+	return jiffies_to_msecs(pr->again_at - jiffies);
+}
+
 static bool primary_next(struct fzc_dev *dev, struct fzc_act *act, struct fzc_page *page)
 {
 	struct fzc_primary *pr = fzc_primary_of(dev);
-	bool more = fzc_p_next(&pr->core, act, page);
+	bool more;
 
+	pr->core.merge_hold = hold_merge(pr);
+	more = fzc_p_next(&pr->core, act, page);
+	if (more && act->kind == FZC_ACT_COPY)
+		batch_begins(pr);
 	fzc_primary_note_cut(pr);
+	note_trouble(pr);
 	return more;
 }
 
 static void primary_done(struct fzc_dev *dev, const struct fzc_act *act, int err)
 {
+	if (act->kind == FZC_ACT_COPY)
+		batch_ends(fzc_primary_of(dev));
 	fzc_p_done(&fzc_primary_of(dev)->core, act, err);
 }
 
@@ -164,6 +218,8 @@ static void primary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
 	struct fzc_primary *pr = fzc_primary_of(dev);
 
 	memset(&pr->core, 0, sizeof(pr->core));
+	pr->troubles = 0;
+	pr->merge_waits = false;
 	memset(pr->mem, 0, fzc_p_bytes(&dev->geo));
 	fzc_p_init(&pr->core, pr->mem, &dev->geo, opts);
 }
@@ -270,6 +326,7 @@ static int void_error(struct fzc_dev *dev, struct fzc_cut *cut)
 	return r;
 }
 
+/* -EAGAIN: soon; -ESHUTDOWN: that is an EAGAIN for the caller. */
 static int try_freeze(struct fzc_dev *dev, struct fzc_cut *cut)
 {
 	struct fzc_primary *pr = fzc_primary_of(dev);
@@ -286,12 +343,18 @@ static int try_freeze(struct fzc_dev *dev, struct fzc_cut *cut)
 	} else if (dev->gone || dev->suspended) {
 		r = dev->gone ? -ENODEV : -ESHUTDOWN;
 		strscpy(cut->why, "the device is suspended", sizeof(cut->why));
+	} else if (backoff_ms(pr) && !cut->force) {
+		r = -ESHUTDOWN;
+		scnprintf(cut->why, sizeof(cut->why),
+			  "%u freezes in a row had to be given up: the next one may be in %u s (force: now)",
+			  pr->troubles, DIV_ROUND_UP(backoff_ms(pr), 1000));
 	} else {
 		img.number = fzc_p_next_number(&pr->core);
 		now = ktime_get();
 		r = fzc_p_freeze(&pr->core, &img, cut->force);
 		if (r) {	/* perhaps because another waits for its cut */
 			strscpy(cut->why, pr->core.reason, sizeof(cut->why));
+			pr->merge_hurry |= r == -EBUSY;
 		} else {
 			pr->closed_at = now;
 			pr->closing = true;
@@ -462,6 +525,7 @@ static void primary_query(struct fzc_dev *dev, struct fzc_query *q)
 	q->diff_used = p->slots.used;
 	q->tx_blocks = pr->tx_blocks;
 	q->in_sync = fzc_p_in_sync(p);
+	q->backoff_ms = backoff_ms(pr);
 	query_error(dev, p, q);
 }
 

@@ -37,6 +37,13 @@ struct fzc_primary {
 	u32 stall_us;
 	u64 tx_blocks;
 	u64 merge_total;
+	u32 troubles;			/* as the core counts them, when last looked at */
+	unsigned long again_at;		/* @troubles: jiffies, when the next freeze may be */
+	unsigned long copy_began;	/* jiffies: a batch of the merge */
+	unsigned long merge_at;		/* @merge_waits: jiffies, when the next batch may be */
+	bool merge_waits;
+	bool merge_hurry;		/* somebody wants to freeze */
+	u64 host_seen;			/* host bios when the last batch began */
 
 	struct work_struct send_work;
 	struct llist_head sends_read;

@@ -51,7 +51,7 @@ static void divert_put(struct fzc_dev *dev, u8 which, u32 slot, u32 n)
 /* The host hears of it; a freeze that goes on would ship what may not be durable here. */
 static void flush_failed(struct fzc_primary *pr)
 {
-	fzc_p_abort(&pr->core, "flushing the data device failed");
+	fzc_p_give_way(&pr->core, "flushing the data device failed");
 	fzc_p_event(&pr->core, FZC_EVENT_ERROR);
 	fzc_engine_kick(&pr->dev);
 }

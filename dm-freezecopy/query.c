@@ -124,4 +124,5 @@ void fzc_query_print(const struct fzc_query *q, char *result, unsigned int maxle
 	DMEMIT(" error=%s", error_word(q));
 	DMEMIT(" diff_short=%llu pacing=%llu paced=%llu ev_short=%llu ev_paced=%llu",
 	       q->diff_short, q->pacing, q->paced, q->ev_short, q->ev_paced);
+	DMEMIT(" backoff_ms=%llu", q->backoff_ms);
 }

@@ -196,8 +196,16 @@ void fzc_p_void_freeze(struct fzc_pcore *p, const char *why)
 /* Trouble here: the freeze gives way, unless only the secondary knows what became of it. */
 void fzc_p_give_way(struct fzc_pcore *p, const char *why)
 {
+	p->troubles += p->phase == FZC_PHASE_DELIVER;
 	if (p->phase == FZC_PHASE_CLOSE || p->phase == FZC_PHASE_DELIVER)
 		fzc_p_void_freeze(p, why);
+}
+
+u32 fzc_p_backoff(const struct fzc_pcore *p)
+{
+	if (!p->troubles)
+		return 0;
+	return min_t(u32, 1U << min_t(u32, p->troubles - 1, 16), FZC_MAX_BACKOFF);
 }
 
 int fzc_p_abort(struct fzc_pcore *p, const char *why)
@@ -226,6 +234,7 @@ void fzc_p_finish(struct fzc_pcore *p)
 	p->freezing.number = 0;
 	p->phase = FZC_PHASE_IDLE;
 	p->notify_freeze = false;
+	p->troubles = 0;
 	fzc_map_move(&p->frozen, NULL, U32_MAX);
 	fzc_intent_forget(&p->in);
 	fzc_p_dirty_super(p);
@@ -465,7 +474,7 @@ static void pick_batch(struct fzc_pcore *p)
 
 static bool merge_allowed(const struct fzc_pcore *p)
 {
-	return p->slots.used && !p->merge_pause &&
+	return p->slots.used && !p->merge_pause && !p->merge_hold &&
 	       (p->phase == FZC_PHASE_IDLE || p->phase == FZC_PHASE_SENT ||
 		p->phase == FZC_PHASE_DOUBT);
 }

@@ -13,6 +13,7 @@
 #include "slots.h"
 
 #define FZC_MAX_WANTS	16
+#define FZC_MAX_BACKOFF	300U	/* seconds */
 
 #ifndef FZC_MAX_XFERS
 #define FZC_MAX_XFERS	64
@@ -119,6 +120,7 @@ struct fzc_pcore {
 	bool aborting;		/* `frozen` is being moved back to `unsent` */
 	u64 send_abort;		/* image number */
 	u64 aborted;		/* last image number given up */
+	u32 troubles;		/* freezes that gave way since the last commit */
 
 	/* sync: flush everything, commit the index */
 	u64 sync_started;
@@ -138,6 +140,7 @@ struct fzc_pcore {
 	u32 merge_cursor;
 	u64 merge_ticket;
 	bool merge_pause;	/* nothing to be had, or an error: wait for the tick */
+	bool merge_hold;	/* the shell's: no batch is begun now, the host goes first */
 
 	/* sending */
 	struct fzc_xfer xfer[FZC_MAX_XFERS];
@@ -249,6 +252,11 @@ bool fzc_p_freeze_void(struct fzc_pcore *p);
 bool fzc_p_recorded(const struct fzc_pcore *p);
 /* 0, -ENOENT (none runs) or -EBUSY (all sent). */
 int fzc_p_abort(struct fzc_pcore *p, const char *why);
+/*
+ * Seconds that the shell lets pass after a freeze that gave way before it takes
+ * another; 0: none.  What was in its way is likely to be in the next one's.
+ */
+u32 fzc_p_backoff(const struct fzc_pcore *p);
 /* The number that the next freeze gets. */
 static inline u64 fzc_p_next_number(const struct fzc_pcore *p)
 {

@@ -101,9 +101,8 @@ enum fzc_go fzc_p_divert(struct fzc_pcore *p, u64 first, u64 last, u32 need, boo
 		return pace(p, first, last);
 	if (room)
 		return FZC_GO_MIXED;
-	if (p->phase == FZC_PHASE_DELIVER)
-		fzc_p_void_freeze(p, p->diff_failed ? "the difference volume failed" :
-						      "the difference volume is full");
+	fzc_p_give_way(p, p->diff_failed ? "the difference volume failed" :
+					   "the difference volume is full");
 	return FZC_GO_PARK;	/* until `frozen` is empty */
 }
 

@@ -274,7 +274,7 @@ static int rx_full(struct fzc_pcore *p, u64 frame)
 			continue;
 		fold_xfer(p, x);
 		if (x->frozen)
-			fzc_p_void_freeze(p, "the secondary's difference volume is full");
+			fzc_p_give_way(p, "the secondary's difference volume is full");
 		xfer_free(p, x);
 	}
 	/*
@@ -585,7 +585,7 @@ void fzc_p_unpick(struct fzc_pcore *p, struct fzc_xfer *x, bool read_error)
 		fzc_p_event(p, FZC_EVENT_ERROR);
 		p->read_trouble = true;
 		if (x->frozen && !orphan)
-			fzc_p_void_freeze(p, "reading a frozen block failed");
+			fzc_p_give_way(p, "reading a frozen block failed");
 	}
 	xfer_free(p, x);
 }

@@ -60,12 +60,13 @@ struct fzc_head {
  * made, and the call ends with ETIMEDOUT.
  *
  * Errors: EBUSY (a freeze is running or its blocks are still being merged),
- * ENOTCONN (no session, and not FZC_FREEZE_FORCE), ENODATA (no image yet and
+ * ENOTCONN (no session, and not FZC_FREEZE_FORCE), EAGAIN (also: freezes before
+ * had to be given up, see backoff_ms, and not FZC_FREEZE_FORCE), ENODATA (no image yet and
  * the first copy is not done), EOPNOTSUPP (device is a secondary), EDEADLK
  * (the file system cannot be frozen afresh), ETIMEDOUT, EIO.
  */
 #define FZC_FREEZE_FS		(1U << 0)
-#define FZC_FREEZE_FORCE	(1U << 1)	/* cut although not connected */
+#define FZC_FREEZE_FORCE	(1U << 1)	/* cut although not connected, or backing off */
 
 /* fs_state */
 #define FZC_FS_NONE		0	/* no file system on the device itself */
@@ -229,7 +230,8 @@ struct fzc_query {
 	__u64 paced;		/* that had to, since load */
 	__u64 ev_short;		/* events: a cut with too few slots */
 	__u64 ev_paced;		/* freezes in which writes had to wait for slots */
-	__u64 reserved[11];
+	__u64 backoff_ms;	/* until a freeze is taken again without FZC_FREEZE_FORCE */
+	__u64 reserved[10];
 };
 
 /*

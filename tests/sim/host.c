@@ -83,11 +83,30 @@ static bool is_late(const struct hop *h)
 	return !W.pace || (h->paced_at && W.step - h->paced_at >= W.pace);
 }
 
+/* Does it need a slot, and there is none, and nothing else is in its way? */
+static bool starved(const struct hop *h)
+{
+	u64 b, last = (h->first + h->n - 1) / SPB;
+	bool need = false;
+
+	for (b = h->first / SPB; b <= last; b++) {
+		u32 slot = fzc_slots_find(&W.p.slots, b);
+
+		if (slot == FZC_NO_SLOT)
+			need |= fzc_map_test(&W.p.frozen, b);
+		else if (fzc_slot_state(&W.p.slots, slot) == FZC_SLOT_FILLING)
+			return false;
+	}
+	return need && !fzc_slots_free(&W.p.slots) && W.p.phase == FZC_PHASE_DELIVER;
+}
+
 /* It has to wait for a wake-up, or until it is late. */
 static bool parked(struct hop *h, enum fzc_go go)
 {
 	if (go == FZC_GO_PACE && is_late(h))
 		fail("P3: a write is made to wait for a slot beyond its time");
+	if (go == FZC_GO_PARK && is_late(h) && starved(h))
+		fail("P3: a full difference volume stops a write instead of the freeze");
 	h->woken = false;
 	h->pacing = go == FZC_GO_PACE;
 	if (h->pacing && !h->paced_at) {

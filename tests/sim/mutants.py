@@ -210,7 +210,7 @@ MUTANTS = [
     ("P3-first", "what a write waits for is not sent first", "pcore_session.c",
      "	u64 b = fzc_p_wanted(p, &most);", "	u64 b = p->geo.blocks;"),
     ("P3-abort", "a full difference volume stops writes instead of the freeze", "pcore_pace.c",
-     "	if (p->phase == FZC_PHASE_DELIVER)\n		fzc_p_void_freeze", "	if (0)\n		fzc_p_void_freeze"),
+     "	fzc_p_give_way(p, p->diff_failed ?", "	(void)(p->diff_failed ?"),
 ]
 
 

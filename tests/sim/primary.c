@@ -162,6 +162,7 @@ bool p_step(void)
 
 	if (W.pstate == DOWN)
 		return false;
+	W.p.merge_hold = !W.calm && chance(20);
 	if (!fzc_p_next(&W.p, &act, &page)) {
 		host_check_woken();
 		boot_done();

@@ -130,7 +130,10 @@ static int check_state(const struct request *r, const struct fzc_query *q)
 
 static void say_waiting(const char *name, const struct fzc_query *q)
 {
-	if (q->freezing.number)
+	if (!is_busy(q))
+		note("%s: waiting for %u s: freezes had to be given up lately, 'dmesg' says why; --force does not wait",
+		     name, (unsigned int)(q->backoff_ms + 999) / 1000);
+	else if (q->freezing.number)
 		note("%s: waiting for image %llu, which is under way", name,
 		     (unsigned long long)q->freezing.number);
 	else
@@ -149,14 +152,15 @@ static int wait_turn(const struct request *r)
 		if (rc)
 			return ctl_explain(r->d.name, &q.head, rc, hints);
 		rc = check_state(r, &q);
-		if (rc || !is_busy(&q))
+		if (rc || !(is_busy(&q) || (q.backoff_ms && !r->force)))
 			return rc;
 		if (!said)
 			say_waiting(r->d.name, &q);
 		said = true;
 		if (!ms_left(r->give_up, 1))
-			return say(FC_TIMEOUT,
-				   "%s: image %llu is not over in time; no image was made",
+			return say(FC_TIMEOUT, is_busy(&q) ?
+				   "%s: image %llu is not over in time; no image was made" :
+				   "%s: no image was made, image %llu stays: freezes had to be given up lately",
 				   r->d.name, (unsigned long long)(q.freezing.number ?
 				   q.freezing.number : q.image.number));
 		progress_pause(r->d.dev, &q, ms_left(r->give_up, PAUSE_MS));
