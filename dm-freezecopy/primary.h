@@ -13,11 +13,24 @@
 
 #define FZC_SENDS	8	/* frames from picking until the socket has them: 8 MiB at most */
 
+/*
+ * Zeroes among other blocks get a frame of their own, which has no payload, but
+ * no more than that from one run: every frame waits for its receipt.
+ */
+#define FZC_PIECES	16
+
+struct fzc_piece {
+	struct fzc_tx tx;
+	u32 first;	/* of the run's blocks */
+	bool zero;
+};
+
 /* A run of blocks on its way from the disk to the wire. */
 struct fzc_send {
 	struct fzc_primary *pr;
 	struct llist_node read;		/* all of it was read, or not */
-	struct fzc_tx tx;
+	struct fzc_piece piece[FZC_PIECES];
+	atomic_t pieces;		/* the link has, and one more until all are queued */
 	struct fzc_xfer *x;
 	struct page *page[FZC_COPY_PAGES];
 	u32 slot[FZC_MAX_RUN];		/* FZC_NO_SLOT: on data */

@@ -31,13 +31,19 @@ static void put_send(struct fzc_send *s)
 	clear_bit_unlock(0, &s->busy);
 }
 
+static void put_pieces(struct fzc_send *s)
+{
+	if (atomic_dec_and_test(&s->pieces))
+		put_send(s);
+}
+
 /* The pages cannot be used again: the socket may still refer to them. */
 void fzc_primary_tx_done(void *ctx, void *cookie)
 {
 	struct fzc_send *s = cookie;
 	struct fzc_primary *pr = s->pr;
 
-	put_send(s);
+	put_pieces(s);
 	fzc_primary_send_kick(pr);
 }
 
@@ -180,11 +186,13 @@ static bool pick(struct fzc_primary *pr)
 	return true;
 }
 
-static bool is_zero(const struct fzc_send *s)
+static bool is_zero(const struct fzc_send *s, u32 block)
 {
-	u32 left = s->length, i;
+	const struct fzc_geometry *geo = &s->pr->dev.geo;
+	u32 left = fzc_wire_data_length(geo, s->x->first + block, 1, 0);
+	u32 i = block * (geo->block_size / PAGE_SIZE);
 
-	for (i = 0; left; i++) {
+	for (; left; i++) {
 		u32 n = min_t(u32, left, PAGE_SIZE);
 
 		if (memchr_inv(page_address(s->page[i]), 0, n))
@@ -194,30 +202,73 @@ static bool is_zero(const struct fzc_send *s)
 	return true;
 }
 
-static void make_frame(struct fzc_send *s)
+/* Where zeroes begin and end; the last piece takes the rest as it is.  Returns their number. */
+static u32 find_pieces(struct fzc_send *s)
 {
-	struct fzc_frame *f = &s->tx.frame;
-	bool zero = is_zero(s);
+	struct fzc_piece *last = s->piece;
+	u32 n = 0, i;
+
+	for (i = 0; i < s->x->n; i++) {
+		bool zero = is_zero(s, i);
+
+		if (!n || (zero != last->zero && n < FZC_PIECES)) {
+			last = &s->piece[n++];
+			last->first = i;
+			last->zero = zero;
+		}
+		last->zero &= zero;
+	}
+	return n;
+}
+
+static void send_piece(struct fzc_send *s, struct fzc_piece *piece, const struct fzc_xfer *x)
+{
+	struct fzc_dev *dev = &s->pr->dev;
+	struct fzc_frame *f = &piece->tx.frame;
 
 	memset(f, 0, sizeof(*f));
 	f->type = FZC_MSG_DATA;
-	f->flags = (zero ? FZC_WIRE_ZERO : 0) | (s->x->direct ? FZC_WIRE_DIRECT : 0);
-	f->length = zero ? 0 : s->length;
-	f->first = s->x->first;
-	f->n = s->x->n;
-	f->image = s->x->image;
-	s->tx.pages = zero ? NULL : s->page;
-	s->tx.cookie = s;
+	f->flags = (piece->zero ? FZC_WIRE_ZERO : 0) | (x->direct ? FZC_WIRE_DIRECT : 0);
+	f->length = fzc_wire_data_length(&dev->geo, x->first, x->n, f->flags);
+	f->frame = x->frame;
+	f->first = x->first;
+	f->n = x->n;
+	f->image = x->image;
+	piece->tx.pages = piece->zero ? NULL :
+			  s->page + piece->first * (dev->geo.block_size / PAGE_SIZE);
+	piece->tx.cookie = s;
+	s->pr->tx_blocks += x->n;
+	atomic_inc(&s->pieces);
+	fzc_link_send_data(dev->link, &piece->tx);
 }
 
 /* What fzc_p_sent() gives a number goes to the wire under the same hold of the lock. */
+static void send_pieces(struct fzc_send *s, u32 n)
+{
+	struct fzc_pcore *p = &s->pr->core;
+	struct fzc_xfer *x = s->x, *rest;
+	u32 i;
+
+	lockdep_assert_held(&s->pr->dev.lock);
+	for (i = 0; x; i++, x = rest) {
+		struct fzc_piece *piece = &s->piece[i];
+
+		rest = i + 1 < n ? fzc_p_split(p, x, piece[1].first - piece->first) : NULL;
+		if (i + 1 < n && !rest) {	/* all that is left in one, with its zeroes */
+			piece->zero = false;
+			n = i + 1;
+		}
+		if (fzc_p_sent(p, x))
+			send_piece(s, piece, x);
+	}
+}
+
 static void send_one(struct fzc_send *s)
 {
 	struct fzc_primary *pr = s->pr;
 	struct fzc_dev *dev = &pr->dev;
 	unsigned long flags;
-	bool sent;
-	u32 i;
+	u32 i, n;
 
 	spin_lock_irqsave(&dev->lock, flags);
 	for (i = 0; i < s->x->n; i++)
@@ -228,18 +279,13 @@ static void send_one(struct fzc_send *s)
 		unpick(s, true);
 		return;
 	}
-	make_frame(s);
+	n = find_pieces(s);
+	atomic_set(&s->pieces, 1);
 	spin_lock_irqsave(&dev->lock, flags);
-	sent = fzc_p_sent(&pr->core, s->x);
-	if (sent) {
-		pr->tx_blocks += s->x->n;
-		s->tx.frame.frame = s->x->frame;
-		fzc_link_send_data(dev->link, &s->tx);
-	}
+	send_pieces(s, n);
 	fzc_engine_kick(dev);
 	spin_unlock_irqrestore(&dev->lock, flags);
-	if (!sent)
-		put_send(s);
+	put_pieces(s);
 }
 
 static void send_work(struct work_struct *work)

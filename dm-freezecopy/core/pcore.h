@@ -273,6 +273,11 @@ int fzc_p_rx(struct fzc_pcore *p, const struct fzc_msg *msg);
 struct fzc_xfer *fzc_p_pick(struct fzc_pcore *p);
 /* Where to read @block of @x from; FZC_AT_SLOT takes a reference. */
 enum fzc_place fzc_p_source(struct fzc_pcore *p, const struct fzc_xfer *x, u64 block, u32 *slot);
+/*
+ * A frame of its own for all but the first @n blocks of @x, which was read: the
+ * rest, to be sent or unpicked as @x is; NULL: there is none to be had.
+ */
+struct fzc_xfer *fzc_p_split(struct fzc_pcore *p, struct fzc_xfer *x, u32 n);
 /* About to be queued to the wire as frame x->frame; false: drop it. */
 bool fzc_p_sent(struct fzc_pcore *p, struct fzc_xfer *x);
 void fzc_p_unpick(struct fzc_pcore *p, struct fzc_xfer *x, bool read_error);

@@ -562,6 +562,26 @@ struct fzc_xfer *fzc_p_pick(struct fzc_pcore *p)
 	return x;
 }
 
+/* R8 holds: every block stays in just one of them. */
+struct fzc_xfer *fzc_p_split(struct fzc_pcore *p, struct fzc_xfer *x, u32 n)
+{
+	struct fzc_xfer *rest = free_xfer(p);
+	u32 i;
+
+	if (!rest || x->state != FZC_XFER_PICKED)
+		return NULL;
+	*rest = *x;
+	rest->first += n;
+	rest->n -= n;
+	memset(rest->stale, 0, sizeof(rest->stale));
+	for (i = 0; i < rest->n; i++)
+		if (x->stale[(n + i) / 64] >> ((n + i) % 64) & 1)
+			rest->stale[i / 64] |= 1ULL << (i % 64);
+	p->sweep_inflight += rest->sweep;
+	x->n = n;
+	return rest;
+}
+
 bool fzc_p_sent(struct fzc_pcore *p, struct fzc_xfer *x)
 {
 	if (x->state == FZC_XFER_ORPHAN || p->link != FZC_LINK_UP) {

@@ -174,13 +174,33 @@ static void fill_step(struct io *io)
 	host_part_done(h);
 }
 
+static void send_frame(const struct fzc_xfer *x, const u64 *val)
+{
+	struct packet *pk = calloc(1, sizeof(*pk));
+	bool zero = true;
+	u32 i;
+
+	say("primary: sends blocks %llu+%u of image %llu, frame %llu%s: %llu...",
+	    (unsigned long long)x->first, x->n, (unsigned long long)x->image,
+	    (unsigned long long)x->frame, x->frozen ? ", frozen" : "",
+	    (unsigned long long)val[0]);
+	pk->data = true;
+	pk->direct = x->direct;
+	pk->image = x->image;
+	pk->first = x->first;
+	pk->n = x->n;
+	memcpy(pk->val, val, 8 * SPB * x->n);
+	for (i = 0; i < x->n * SPB; i++)
+		zero &= !val[i];
+	pk->zero = zero;
+	conn_push(&W.pc->ps, pk, W.pc->cut);
+}
+
 static void xfer_step(struct io *io)
 {
-	struct fzc_xfer *x = io->x;
+	struct fzc_xfer *x = io->x, *rest;
 	u64 block = x->first + io->step;
 	u32 n = block_sectors(block), i;
-	struct packet *pk;
-	bool zero = true;
 
 	if (io->step < x->n) {
 		const u64 *from = io->place[io->step] == FZC_AT_SLOT ?
@@ -195,23 +215,12 @@ static void xfer_step(struct io *io)
 	for (i = 0; i < x->n; i++)
 		if (io->place[i] == FZC_AT_SLOT)
 			fzc_p_slot_put(&W.p, io->slot[i]);
-	if (!fzc_p_sent(&W.p, x))
-		return;
-	say("primary: sends blocks %llu+%u of image %llu, frame %llu%s: %llu...",
-	    (unsigned long long)x->first, x->n, (unsigned long long)x->image,
-	    (unsigned long long)x->frame, x->frozen ? ", frozen" : "",
-	    (unsigned long long)io->val[0]);
-	pk = calloc(1, sizeof(*pk));
-	pk->data = true;
-	pk->direct = x->direct;
-	pk->image = x->image;
-	pk->first = x->first;
-	pk->n = x->n;
-	memcpy(pk->val, io->val, sizeof(pk->val));
-	for (i = 0; i < x->n * SPB; i++)
-		zero &= !io->val[i];
-	pk->zero = zero;
-	conn_push(&W.pc->ps, pk, W.pc->cut);
+	rest = x->n > 1 && chance(30) ? fzc_p_split(&W.p, x, 1 + below(x->n - 1)) : NULL;
+	i = x->n;
+	if (fzc_p_sent(&W.p, x))
+		send_frame(x, io->val);
+	if (rest && fzc_p_sent(&W.p, rest))
+		send_frame(rest, io->val + i * SPB);
 }
 
 /* The blocks of a received frame, one a step. */

@@ -80,6 +80,8 @@ MUTANTS = [
      "		fzc_map_clear_range(&p->unsent, x->first, x->n);\n		if (x->frozen)"),
     ("R7-stale", "what was in flight at the cut counts as the frozen content", "pcore.c",
      "				x->stale[i / 64] |= 1ULL << (i % 64);", "				;"),
+    ("R7-split", "a run that is split forgets which blocks were written meanwhile",
+     "pcore_session.c", "			rest->stale[i / 64] |= 1ULL << (i % 64);", "			;"),
     ("R7-fold", "what was in flight when the link was lost counts as sent", "pcore_session.c",
      "		fzc_map_set_range(&p->unsent, x->first, x->n);\n}\n\nvoid fzc_p_disconnected",
      "		;\n}\n\nvoid fzc_p_disconnected"),
