@@ -16,6 +16,7 @@ import signal
 import socket
 import struct
 import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -441,14 +442,18 @@ class Net:
     def __init__(self, names=("primary", "secondary"), patience=1800):
         VM.mkdir(parents=True, exist_ok=True)
         self.lock = open(VM / "lock", "w")
-        end = time.monotonic() + patience
+        begin = time.monotonic()
+        told = False
         while True:
             try:
                 fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                if time.monotonic() > end:
+                if time.monotonic() > begin + patience:
                     raise MachineError(f"other machines have been using {VM} for {patience} s") from None
+                if not told:
+                    print(f"waiting for other machines, which use {VM}", file=sys.stderr, flush=True)
+                told = True
                 time.sleep(1)
         self.names, self.machines = names, {}
         self.dir = Path(tempfile.mkdtemp(prefix="freezecopy-"))	# short: socket paths end at 108 bytes
