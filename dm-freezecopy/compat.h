@@ -8,6 +8,7 @@
 
 #include <linux/blkdev.h>
 #include <linux/device-mapper.h>
+#include <linux/file.h>
 #include <linux/fs.h>
 #include <linux/version.h>
 
@@ -81,9 +82,10 @@ static inline int fzc_bdev_open(struct fzc_open_bdev *open, dev_t devt)
 	return 0;
 }
 
+/* At once: a device that waits for a deferred fput() cannot be removed.  From a work. */
 static inline void fzc_bdev_close(struct fzc_open_bdev *open)
 {
-	bdev_fput(open->file);
+	__fput_sync(open->file);
 }
 
 static inline unsigned int fzc_bdev_partno(struct block_device *bdev)
