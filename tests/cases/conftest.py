@@ -101,6 +101,7 @@ class Machines:
             m.blank({**SIZES, **{s: 64 * MIB for s in DIFFS[m.name]}})
         self.up()
         for m in self.both:
+            m.throttle("data")	# not at all
             m.forget_logs()
             m.allowed = []
             m.console_checked = len(m.console_text())
