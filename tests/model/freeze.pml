@@ -1,42 +1,46 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
- * The protocol between a primary and its secondary, as one process whose steps are
- * atomic and happen in any order.  tests/model/run explores it exhaustively.
+ * The protocol between a primary and its secondary, as steps that are atomic and happen in
+ * any order.  tests/model/run explores it exhaustively.
  *
  * DOC: what is modelled
  *
- * Both cores' decisions: writes, cuts, picking and sending blocks, DURABLE, ALL_SENT, commit,
- * merge, abort and fold; superblock writes of the primary that come later than what they
- * tell; sessions with their ids; a freeze in doubt; the two caches that forget at a power cut.
+ * The decisions of both cores: writes, cuts, picking and sending blocks, DURABLE, ALL_SENT,
+ * commit, merge, abort and fold; superblock writes of the primary that come later than what they
+ * record; sessions with their ids; a freeze in doubt; the caches that forget at a power cut.
  * Names of rules are those of Documentation/design.rst; the function of the core that a
  * part stands for is named beside it.
  *
  * A connection is two queues and a wire.  A cut wire takes nothing more, but what
  * is queued may still arrive until the receiver notices.  Each side notices on its own.  A
- * new connection begins when both have, and the secondary is idle (R15); so a frame that
- * is being written may outlive its connection, and nothing else of it does.
+ * new connection begins when both have, and the secondary is idle (R15); so a frame or a commit
+ * that is being written may outlive its connection, and nothing else of it does.
  *
  * A content is the number of its write.  History is exact: what the volume was at each cut.
+ * What is not durable is one step with what makes it so where nothing can tell the two apart: a
+ * power cut before is one that loses it, or a message that is lost.
  *
  * DOC: properties
  *
  * P1  what the secondary shows is the primary's volume at the cut of the image it claims
  * P2  that image never goes back, nor is it older than the one the primary knows committed
  * P3  after a power cut the primary is not older than the committed image
- * P4  after an outage alone nothing that the secondary has is sent again, nor is a freeze aborted
+ * P4  nobody loses a stage, and with it a running freeze, because of the link alone
  * P5  two sound sides never refuse each other, and get no frame that they do not expect; a
- *     secondary with old disks is refused, or none of the above is broken
+ *     side with old disks is refused, or all of this holds with them
  * E   there is no cycle, and every run ends with no freeze under way and with the secondary
- *     holding, staged or merged, what the primary has.  (-DENDS: faults and host may stop
+ *     holding, staged or merged, what the primary has.  (ENDS=1: faults and host may stop
  *     at any time, so nobody is rescued by a later fault.)
  *
  * DOC: what is not
  *
- * R1 to R6, R12: where the primary keeps a block.  There are no slots, regions or bitmap pages here:
+ * R1 to R6, R12: where the primary keeps a block.  There are no slots, regions or bitmap pages:
  *   `img` is the newest content, and what a cut froze can be read until it is delivered.
+ * R14: a checksum, and the flush of a merge.  What ALL_SENT is compared with is asserted (P5).
  * R16, NEED, FULL: no disk fails and nothing is full.  A fold may find no room, though.
- * The first copy: both sides begin with image 0.  Recovery: what it would give is checked in every
- *   state by P1.  Several blocks in a frame; more than NX frames in flight.
+ * The first copy: both sides begin with image 0.  Recovery: what it would give is checked by P1
+ *   in every state.  Several blocks in a frame; more than NX frames in flight; writes in flight
+ *   at a cut.
  * The simulator (tests/sim) shows these with the real core.
  */
 
@@ -44,7 +48,7 @@
  * Rules that can be taken away, one at a time: WITHOUT=number in the environment of pan,
  * or -DWITHOUT=number for cc.  tests/model/run reads this list.
  */
-#define R7_PICK		1	/* a block stops being unsent when it is sent, not when it is picked */
+#define R7_PICK		1	/* a block is no longer unsent when it is sent, not when picked */
 #define R7_DURABLE	2	/* DURABLE says that nothing newer has to be sent either */
 #define R7_STALE	3	/* what is in flight at the cut counts as frozen content */
 #define R7_FOLD		4	/* what is in flight when the link is lost counts as sent */
@@ -77,7 +81,8 @@
 #define R17_STORED	31	/* SESSION_OK is said before the id is stored */
 #define R17_KNOWN	32	/* any last session will do */
 #define R17_TOLD	33	/* a secondary may come back with less than it had said */
-#define R17_ADOPT	39	/* what was told in the last session is expected of the adopted one */
+#define R17_ADOPT	39	/* an adopted session is to have what the last one had told */
+#define P5_ID		40	/* a freeze is known by its number alone */
 #define P5_STAGE	34	/* stages are not compared */
 #define P5_BASE		35	/* images are not compared */
 #define RETRY_REPLY	36	/* that the reply to ALL_SENT was lost is not noticed */
@@ -121,8 +126,8 @@ c_decl {
 		set.freezes = setting("FREEZES", 2);	/* at most MAXF */
 		set.aborts = setting("ABORTS", 1);	/* by order, or for any other reason */
 		set.faults = setting("FAULTS", 1);	/* see world() */
-		set.backups = setting("BACKUPS", 0);	/* 1: the secondary may get old disks */
-		set.ends = setting("ENDS", 0);		/* 1: faults and host may stop at any time */
+		set.backups = setting("BACKUPS", 0);	/* old disks: 1 secondary, 2 primary */
+		set.ends = setting("ENDS", 0);	/* 1: faults and host may stop at any time */
 		set.split = setting("SPLIT", 0);	/* 1: time passes between pick and read */
 		atexit(tell_seen);
 	}
@@ -262,6 +267,10 @@ byte told, s_dur;	/* durable frames of the session: as said, as known there */
 bit saved, restored, refused;
 byte b_img, b_frz, b_bld, b_ses, b_stage, b_dur, b_sd[NB], b_st[2 * NB];
 bit b_cur, b_mrg;
+
+/* old disks of the primary, which had or had not been stopped */
+bit p_saved, p_restored, q_clean, q_new;
+byte q_img, q_frz, q_last, q_ses, q_pend, q_stage, q_ch, q_cl, q_un, q_fz, q_told, q_data[NB];
 
 /* what only lives if a rule is away: R15_RX, R17_STORED, R7_PICK */
 bit late, late_st;
@@ -448,11 +457,14 @@ inline p_crash()
 	do
 	:: i < NB ->
 		if
-		:: img[i] != flushed[i] -> img[i] = flushed[i]; ch = ch | UNSURE(i); REACHED(A_ROLLED_BACK)
+		:: img[i] != flushed[i] ->
+			img[i] = flushed[i];
+			ch = ch | UNSURE(i);
+			REACHED(A_ROLLED_BACK)
 		:: img[i] != flushed[i] -> flushed[i] = img[i]; ch = ch | UNSURE(i)
 		:: img[i] == flushed[i]
 		fi;
-		P3(img[i] >= hist[s_img * NB + i]);
+		P3(p_restored || img[i] >= hist[s_img * NB + i]);
 		i++
 	:: else -> break
 	od;
@@ -698,10 +710,12 @@ inline s_crash()
 #define STAGE_LOST	((s_stage != p_stage && !OFF(P5_STAGE)) || \
 			 (s_ses == p_ses && s_dur < told && !OFF(R17_TOLD)))
 
+#define IS_FREEZE	(s_img == p_frz || (OFF(P5_ID) && numb[s_img] == numb[p_frz]))
+
 inline resume_or_not()
 {
 	lost = STAGE_LOST;
-	P4(!lost || p_new || s_stage == 0 || restored);
+	P4(!lost || p_new || s_stage == 0 || restored || p_restored);
 	if
 	:: p_frz && (lost || p_new || phase == DOUBT) ->
 		if
@@ -731,7 +745,7 @@ inline resume_or_not()
 
 inline refuse()
 {
-	P5(restored);
+	P5(restored || p_restored);
 	refused = 1;
 	REACHED(A_REFUSED)
 }
@@ -743,7 +757,7 @@ inline meet()
 	:: !KNOWN_SESSION -> refuse()
 	:: else ->
 		if
-		:: p_frz && s_img == p_frz && !OFF(RETRY_REPLY) ->
+		:: p_frz && IS_FREEZE && !OFF(RETRY_REPLY) ->
 			if
 			:: phase == DOUBT -> REACHED(A_DOUBT_YES)
 			:: else -> REACHED(A_LOST_REPLY)
@@ -948,6 +962,75 @@ inline restore()
 	COPY_DISKS(sd, st, b_sd, b_st)
 }
 
+/* What a primary that is started with these disks makes of them: see p_crash(), p_restart(). */
+inline p_save(clean)
+{
+	p_saved = 1;
+	q_clean = clean;
+	q_img = d_img;
+	q_frz = d_frz;
+	q_last = d_last;
+	q_ses = d_ses;
+	q_pend = d_pend;
+	q_stage = d_stage;
+	q_new = (clean -> d_new : 1);
+	q_cl = (d_frz == 0 || d_frz == p_frz -> 0 : d_cl);
+	q_ch = (d_frz == p_frz -> ch : ch | cl);
+	q_cl = (d_frz && d_frz == p_frz -> cl : q_cl);
+	do
+	:: i < NB ->
+		q_data[i] = (clean -> img[i] : flushed[i]);
+		q_ch = (q_data[i] == img[i] -> q_ch : q_ch | BIT(i));
+		i++
+	:: else -> break
+	od;
+	i = 0;
+	q_un = (clean -> un : q_ch);
+	q_fz = (clean -> fz : 0);
+	q_told = (clean -> told : 0)
+}
+
+inline p_restore()
+{
+	p_down();
+	p_restored = 1;
+	p_img = q_img;
+	p_frz = q_frz;
+	p_last = q_last;
+	p_ses = q_ses;
+	p_pend = q_pend;
+	p_stage = q_stage;
+	p_new = q_new;
+	d_img = q_img;
+	d_frz = q_frz;
+	d_last = q_last;
+	d_ses = q_ses;
+	d_pend = q_pend;
+	d_stage = q_stage;
+	d_new = q_new;
+	d_cl = q_cl;
+	ch = q_ch;
+	cl = q_cl;
+	un = q_un;
+	fz = q_fz;
+	told = q_told;
+	folding = 0;
+	allsent = 0;
+	do
+	:: i < NB ->
+		img[i] = q_data[i];
+		flushed[i] = q_data[i];
+		i++
+	:: else -> break
+	od;
+	i = 0;
+	if
+	:: !p_frz -> phase = IDLE
+	:: p_frz && !q_clean -> phase = DOUBT
+	:: else -> phase = (fz -> DELIVER : SENT)
+	fi
+}
+
 /* ---- steps ---- */
 
 #define MORE	(!over && !refused)
@@ -1105,7 +1188,12 @@ end:	do
 		fold_real = 0;
 		s_down() }
 	:: d_step { sl != DOWN && !wire -> s_down() }
-	:: d_step { late -> st[late_st * NB + late_b] = late_v; late = 0; late_st = 0; late_b = 0; late_v = 0 }
+	:: d_step { late ->
+		st[late_st * NB + late_b] = late_v;
+		late = 0;
+		late_st = 0;
+		late_b = 0;
+		late_v = 0 }
 	:: d_step { s_old != s_ses && OFF(R17_STORED) -> s_old = s_ses }
 	od
 }
@@ -1118,7 +1206,10 @@ end:	do
 	:: atomic { FAULT -> nc++; p_crash() }
 	:: atomic { FAULT -> nc++; s_crash() }
 	:: d_step { FAULT && pl == DOWN && !DIRTY -> nc++; p_restart() }
-	:: d_step { MORE && SET(backups) && !saved && RX_IDLE && !com && !fold -> save() }
+	:: d_step { MORE && SET(backups) == 2 && !p_saved -> p_save(0) }
+	:: d_step { MORE && SET(backups) == 2 && !p_saved && pl == DOWN && !DIRTY -> p_save(1) }
+	:: d_step { MORE && p_saved && !p_restored -> p_restore() }
+	:: d_step { MORE && SET(backups) == 1 && !saved && RX_IDLE && !com && !fold -> save() }
 	:: d_step { MORE && saved && !restored && RX_IDLE && !com && !fold -> restore() }
 	od
 }
@@ -1129,7 +1220,7 @@ end:	do
 
 active proctype judge()
 {
-end:	d_step { timeout ->
+end:	atomic { timeout ->
 		ENDED(refused || SETTLED);
 		do
 		:: i < NB -> ENDED(refused || img[i] == BUILT(i)); i++
