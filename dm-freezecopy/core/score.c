@@ -238,7 +238,7 @@ static void sync_end(struct fzc_score *s)
 		fzc_s_drop(s);
 		fzc_s_say(s, "making staged blocks durable failed (%d)", s->sync_err);
 		fzc_s_event(s, FZC_EVENT_ERROR);
-		if (s->fold_step == FOLD_SYNC)
+		if (s->fold_step == FOLD_SYNC && s->sync_fold)
 			fold_give_up(s, "a stage could not be flushed");
 		return;
 	}
