@@ -93,6 +93,7 @@ struct fzc_dev {
 	bool take_all;
 	bool has_pair;
 	bool auth_none;
+	bool verify;
 	bool has_pace;
 	u32 pace_ms;
 

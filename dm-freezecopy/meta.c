@@ -81,6 +81,7 @@ int fzc_meta_opts(struct fzc_dev *dev, struct fzc_opts *opts, char *why)
 	opts->pair = dev->pair;
 	opts->identical = dev->identical;
 	opts->take_all = dev->take_all;
+	opts->verify = dev->verify;
 	do {
 		get_random_bytes(&opts->format, sizeof(opts->format));
 	} while (!opts->format);

@@ -116,6 +116,7 @@ int fzc_table_take(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 	dev->addr = t->addr;
 	dev->identical = t->identical;
 	dev->take_all = t->take_all;
+	dev->verify = t->verify;
 	dev->has_pace = t->has_pace;
 	dev->pace_ms = t->pace_ms;
 	dev->has_pair = t->has_pair;
@@ -150,7 +151,7 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 		DMEMIT(" %s", dev->dm[i]->name);
 	DMEMIT(" %u %s %s block %u",
 	       4 + 2 * (dev->auth_none + dev->identical + dev->take_all + dev->has_pair +
-			dev->has_pace),
+			dev->has_pace + dev->verify),
 	       primary ? "peer" : "listen", addr, dev->geo.block_size);
 	if (dev->auth_none)
 		DMEMIT(" auth none");
@@ -160,6 +161,8 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 		DMEMIT(" pair %s", pair);
 	if (dev->take_all)
 		DMEMIT(" take_all_changed yes");
+	if (dev->verify)
+		DMEMIT(" verify yes");
 	if (dev->has_pace)
 		DMEMIT(" pace_ms %u", dev->pace_ms);
 }

@@ -260,6 +260,12 @@ static bool set_take_all(struct fzc_table *t, const char *value)
 	return t->take_all;
 }
 
+static bool set_verify(struct fzc_table *t, const char *value)
+{
+	t->verify = !strcmp(value, "yes");
+	return t->verify;
+}
+
 static bool set_pace(struct fzc_table *t, const char *value)
 {
 	t->has_pace = whole_number(value, FZC_MAX_PACE, &t->pace_ms);
@@ -301,6 +307,7 @@ static const struct option {
 	{ "pair", 0, set_pair, "a uuid that is not all zero" },
 	{ "assume", FZC_PRIMARY, set_assume, "identical" },
 	{ "take_all_changed", 0, set_take_all, "yes" },
+	{ "verify", FZC_SECONDARY, set_verify, "yes" },
 	{ "pace_ms", FZC_PRIMARY, set_pace, "0 to 10000 milliseconds" },
 };
 
@@ -329,7 +336,7 @@ static int parse_option(struct fzc_table *t, const char *key, const char *value,
 	*seen |= bit;
 	if (!o)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed or pace_ms",
+			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed, verify or pace_ms",
 			  key);
 	else if (o->role && o->role != t->role)
 		scnprintf(why, FZC_REASON_LEN, "option %s: not for a %s", key, role_name(t->role));

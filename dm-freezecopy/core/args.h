@@ -24,6 +24,7 @@ struct fzc_table {
 	bool auth_none;
 	bool identical;
 	bool take_all;
+	bool verify;
 	bool has_pace;
 	u32 pace_ms;
 	bool has_pair;

@@ -58,6 +58,7 @@ struct fzc_opts {
 	u64 format;		/* random, used if meta has to be formatted */
 	bool identical;		/* skip the first copy */
 	bool take_all;		/* accept a data device that was changed behind our back */
+	bool verify;		/* secondary: every slot before the commit */
 	u8 data_hash[32];	/* of the first and last MiB of data, now */
 	struct {
 		char id[FZC_DEVICE_ID_LEN];

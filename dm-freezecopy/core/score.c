@@ -2,6 +2,8 @@
 /* The secondary's core: making durable, committing, merging, folding; what to do next. */
 #include "score.h"
 
+#define MAX_LOOK	4096	/* blocks of a stage that are passed over in one go */
+
 enum { SYNC_IDLE, SYNC_FLUSH, SYNC_PAGES, SYNC_FLUSH2, SYNC_PROGRESS, SYNC_PROGRESS_WAIT };
 enum { MERGE_IDLE, MERGE_COPY, MERGE_FLUSH, MERGE_DAMAGED, MERGE_READS, MERGE_SUPER };
 enum { FOLD_IDLE, FOLD_PICK, FOLD_COPY, FOLD_SYNC, FOLD_SUPER };
@@ -9,6 +11,7 @@ enum { FOLD_IDLE, FOLD_PICK, FOLD_COPY, FOLD_SYNC, FOLD_SUPER };
 enum fzc_s_job {
 	JOB_SUPER = FZC_JOB_INTENT_END, JOB_SYNC_FLUSH, JOB_SYNC_PAGE, JOB_SYNC_FLUSH2,
 	JOB_PROGRESS, JOB_MERGE, JOB_MERGE_FLUSH, JOB_DAMAGED, JOB_FOLD, JOB_IN_FLUSH, JOB_FORMAT,
+	JOB_VERIFY,
 };
 
 u64 fzc_s_bytes(const struct fzc_geometry *geo)
@@ -205,22 +208,26 @@ static bool sync_page(struct fzc_score *s, struct fzc_act *act, struct fzc_page 
 	return false;
 }
 
-/*
- * A fold that cannot be done must not keep the committed image from being
- * recovered: what is staged is given up, the primary sends it again.
- */
-static void fold_give_up(struct fzc_score *s, const char *why)
+/* What is staged is given up: the primary finds that in the next hello, and sends it again. */
+static void stages_give_up(struct fzc_score *s, bool both)
 {
 	fzc_s_reset_stage(s, s->sb.stage_cur);
-	if (s->fold_real)
+	if (both)
 		fzc_s_reset_stage(s, !s->sb.stage_cur);
 	memset(&s->sb.stage, 0, sizeof(s->sb.stage));
 	s->sb.freeze.number = 0;
-	s->fold_step = FOLD_IDLE;
-	s->sync_fold = false;
 	s->session_new = false;	/* it relies on the stages: not to be stored any more */
+	s->hold = true;
 	s->hold_at = fzc_s_dirty_super(s);
 	fzc_s_drop(s);
+}
+
+/* A fold that cannot be done must not keep the committed image from being recovered. */
+static void fold_give_up(struct fzc_score *s, const char *why)
+{
+	stages_give_up(s, s->fold_real);
+	s->fold_step = FOLD_IDLE;
+	s->sync_fold = false;
 	fzc_s_say(s, "what was staged is discarded after an abort: %s", why);
 	fzc_s_event(s, FZC_EVENT_ERROR);
 }
@@ -353,7 +360,7 @@ static void commit_step(struct fzc_score *s)
 {
 	struct fzc_super *sb = &s->sb;
 
-	if (!s->commit.number || s->commit_at)
+	if (!s->commit.number || s->commit_at || !s->verified)
 		return;
 	sb->image = s->commit;
 	sb->freeze.number = 0;
@@ -366,6 +373,95 @@ static void commit_step(struct fzc_score *s)
 	}
 	s->commit_at = fzc_s_dirty_super(s);
 	s->hold_at = s->commit_at;
+}
+
+/* Next blocks of the stage that have content; false: none are left. */
+static bool pick_verify(struct fzc_score *s)
+{
+	u8 cur = s->sb.stage_cur;
+	struct fzc_slots *slots = &s->stage[cur];
+	struct fzc_copy *c = &s->copy;
+	u32 seen = 0;
+	u64 b;
+
+	c->n = 0;
+	c->from_dev = fzc_stage_dev(cur);
+	c->to_dev = FZC_NR_DEVS;
+	for (b = fzc_map_next(&s->staged[cur], s->verify_cursor);
+	     b < s->geo.blocks && c->n < FZC_COPY_BATCH && seen < MAX_LOOK;
+	     b = fzc_map_next(&s->staged[cur], b + 1), seen++) {
+		struct fzc_copy_item *it = &c->item[c->n];
+		u32 slot = fzc_slots_find(slots, b);
+
+		if (slots->flags[slot] & FZC_SLOT_ZERO)
+			continue;
+		memset(it, 0, sizeof(*it));
+		it->block = b;
+		it->from = slot;
+		it->check = true;
+		it->crc = slots->crc[slot];
+		c->n++;
+	}
+	s->verify_cursor = b;
+	return b < s->geo.blocks || c->n;
+}
+
+/*
+ * The option to look at every slot before the commit.  Frames for the next
+ * image are taken meanwhile; the receiver is held only for the commit itself.
+ */
+static bool verify_next(struct fzc_score *s, struct fzc_act *act)
+{
+	/* not before all that was received is put away */
+	if (s->verify_bad && s->sync_step == SYNC_IDLE && !fzc_s_rx_busy(s)) {
+		s->verify_bad = false;
+		stages_give_up(s, true);
+		act->kind = FZC_ACT_AGAIN;
+		return true;
+	}
+	if (!s->commit.number || s->verified || s->verify_busy)
+		return false;
+	if (!pick_verify(s)) {
+		s->verified = true;
+		s->hold = true;
+		s->hold_at = 0;
+	}
+	if (s->verified || !s->copy.n) {
+		act->kind = FZC_ACT_AGAIN;
+		return true;
+	}
+	s->verify_busy = true;
+	act->kind = FZC_ACT_COPY;
+	act->job = JOB_VERIFY;
+	act->copy = &s->copy;
+	return true;
+}
+
+/*
+ * A bad slot: the primary may have overwritten what belongs there, so this
+ * image cannot be had any more.  The committed one stays.
+ */
+static void verify_done(struct fzc_score *s)
+{
+	const struct fzc_copy_item *it;
+
+	s->verify_busy = false;
+	if (!s->commit.number)	/* void meanwhile */
+		return;
+	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
+		if (it->result == FZC_COPY_OK)
+			continue;
+		fzc_s_say(s,
+			  "image %llu is not committed, what is staged is discarded: block %llu %s",
+			  (unsigned long long)s->commit.number, (unsigned long long)it->block,
+			  it->result == FZC_COPY_BAD ? "does not match its checksum" :
+						       "cannot be read");
+		s->commit.number = 0;
+		s->verify_bad = true;
+		fzc_s_drop(s);
+		fzc_s_event(s, FZC_EVENT_ERROR);
+		return;
+	}
 }
 
 /* ---- merge ---- */
@@ -681,7 +777,8 @@ bool fzc_s_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
 		return format_next(s, act, page);
 	return super_next(s, act, page) || fzc_s_session_next(s, act) ||
 	       fzc_intent_next(&s->in, act, page) || intent_flush(s, act) ||
-	       sync_next(s, act, page) || fold_next(s, act) || merge_next(s, act, page) ||
+	       sync_next(s, act, page) || fold_next(s, act) || verify_next(s, act) ||
+	       merge_next(s, act, page) ||
 	       fzc_s_stop_next(s, act) || news_next(s, act);
 }
 
@@ -717,6 +814,9 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 		break;
 	case JOB_FOLD:
 		fold_copied(s);
+		break;
+	case JOB_VERIFY:
+		verify_done(s);
 		break;
 	case JOB_IN_FLUSH:
 		s->in_flushing = false;

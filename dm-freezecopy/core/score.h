@@ -93,6 +93,10 @@ struct fzc_score {
 	/* freeze */
 	struct fzc_img commit;	/* ALL_SENT was accepted; number 0: none */
 	u64 commit_at;		/* superblock write that is the commit; 0: not issued */
+	bool verified;		/* every slot of @commit's stage, if that is asked for */
+	bool verify_busy;
+	bool verify_bad;	/* what is staged is to be given up */
+	u64 verify_cursor;
 	u64 hold_at;		/* superblock write that the receiver waits for */
 	bool say_committed;
 	bool say_merged;

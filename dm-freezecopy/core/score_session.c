@@ -33,6 +33,7 @@ u32 fzc_s_rx_busy(const struct fzc_score *s)
 bool fzc_s_idle(const struct fzc_score *s)
 {
 	return s->link == FZC_SLINK_DOWN && !fzc_s_rx_busy(s) && !s->sync_step && !s->fold_step &&
+	       !s->verify_busy && !s->verify_bad &&
 	       !s->commit.number && !s->hold && !s->sb_busy && !s->format_step &&
 	       s->sb_want == s->sb_done;
 }
@@ -220,8 +221,13 @@ static int rx_all_sent(struct fzc_score *s, const struct fzc_msg *m)
 		return -EPROTO;
 	}
 	s->commit = m->image;
-	s->hold = true;
-	s->hold_at = 0;
+	s->verify_cursor = 0;
+	/* what a first copy brought is on the volume, not in a stage */
+	s->verified = !s->opts.verify || s->sb.flags & FZC_SB_FIRST_COPY;
+	if (s->verified) {
+		s->hold = true;
+		s->hold_at = 0;
+	}
 	return 0;
 }
 

@@ -107,7 +107,7 @@ struct fzc_copy_item {
 
 struct fzc_copy {
 	u8 from_dev;
-	u8 to_dev;	/* DATA: to the block's own place */
+	u8 to_dev;	/* DATA: to the block's own place; FZC_NR_DEVS: only look */
 	u32 n;
 	struct fzc_copy_item item[FZC_COPY_BATCH];
 };

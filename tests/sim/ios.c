@@ -145,7 +145,7 @@ static void copy_step(struct io *io)
 			       slot_sector(io->node, c->from_dev, it->from), 8 * n);
 		if (it->check && block_crc(io->val, n) != it->crc)
 			it->result = FZC_COPY_BAD;
-	} else if (it->result == FZC_COPY_OK) {
+	} else if (it->result == FZC_COPY_OK && c->to_dev != FZC_NR_DEVS) {
 		u32 to = c->to_dev == FZC_DATA ? it->block * SPB :
 			 slot_sector(io->node, c->to_dev, it->to);
 

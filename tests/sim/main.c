@@ -131,6 +131,7 @@ static void make_world(u64 seed, bool verbose)
 	W.popts.identical = chance(70);
 	W.archivist = chance(25);
 	W.sick = chance(15);
+	W.sopts.verify = chance(30);
 	W.slow = chance(30);
 	W.pace = chance(20) ? 0 : 20 << below(6);
 	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
@@ -647,6 +648,8 @@ static void print_stats(const struct stats *st, double seconds)
 	printf("%llu merges, %llu recoveries, %llu old disks put back, %llu rotten blocks healed\n",
 	       (unsigned long long)st->merged, (unsigned long long)st->recoveries,
 	       (unsigned long long)st->rollbacks, (unsigned long long)st->heals);
+	printf("%llu images not committed because of a rotten block\n",
+	       (unsigned long long)st->verify_bad);
 	printf("%llu images of more blocks than slots; %llu writes paced, %llu of them went on in time, %llu late\n",
 	       (unsigned long long)st->tight, (unsigned long long)st->paced,
 	       (unsigned long long)st->paced_ok, (unsigned long long)st->paced_late);

@@ -141,6 +141,12 @@ MUTANTS = [
      "		fzc_p_void_freeze(p, why);", "	fzc_p_void_freeze(p, why);"),
     ("R14-verify", "slots are merged without a look at their checksum", "score.c",
      "		it->check = !it->zero;", "		it->check = false;"),
+    ("R14-early", "the commit does not wait until all slots are verified", "score.c",
+     "	if (!s->commit.number || s->commit_at || !s->verified)\n		return;\n	sb->image",
+     "	if (!s->commit.number || s->commit_at)\n		return;\n	sb->image"),
+    ("R14-bad", "a bad slot found before the commit is passed over", "score.c",
+     "		if (it->result == FZC_COPY_OK)\n			continue;\n		fzc_s_say",
+     "		if (it)\n			continue;\n		fzc_s_say"),
     ("R14-merge-flush", "the merge ends without a flush", "score.c",
      "		s->merge_step = MERGE_FLUSH;\n"
      "		return flush_act(act, FZC_DATA, JOB_MERGE_FLUSH);",

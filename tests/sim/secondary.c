@@ -198,6 +198,26 @@ static bool deliver_data(const struct packet *pk)
 	return true;
 }
 
+/* A slot of the image that is to be committed rots, and is found. */
+static void rot_before_commit(void)
+{
+	u8 cur = W.s.sb.stage_cur;
+	u64 b = fzc_map_next(&W.s.staged[cur], below(W.blocks));
+	u32 slot, at;
+
+	if (b == W.blocks || W.calm || W.on_backup || !W.s.commit.number || W.s.verified ||
+	    !chance(10))
+		return;
+	slot = fzc_slots_find(&W.s.stage[cur], b);
+	if (W.s.stage[cur].flags[slot] & FZC_SLOT_ZERO)
+		return;
+	at = slot_sector(1, fzc_stage_dev(cur), slot) + below(block_sectors(b));
+	W.sd[fzc_stage_dev(cur)].cur[at] ^= 0x40000000;
+	W.sd[fzc_stage_dev(cur)].dur[at] ^= 0x40000000;
+	W.st.verify_bad++;
+	say("secondary: block %llu rots before the commit", (unsigned long long)b);
+}
+
 bool s_deliver(void)
 {
 	struct conn *c = W.sc;
@@ -209,6 +229,8 @@ bool s_deliver(void)
 		return false;
 	pk = c->ps.p[c->ps.head++ % QUEUE];
 	ok = pk->data ? deliver_data(pk) : !fzc_s_rx(&W.s, &pk->msg);
+	if (!pk->data && pk->msg.type == FZC_MSG_ALL_SENT)
+		rot_before_commit();
 	if (!ok && !pk->data && pk->msg.type == FZC_MSG_REFUSE) {
 		s_disconnect();
 	} else if (!ok) {

@@ -151,7 +151,7 @@ enum fault { F_CUT, F_PCRASH, F_SCRASH, F_BOTH, F_PSTOP, F_SSTOP, F_NR };
 
 struct stats {
 	u64 schedules, steps, commits, crashes, aborts, merged, recoveries, rollbacks, heals;
-	u64 tight, paced, paced_ok, paced_late;
+	u64 tight, paced, paced_ok, paced_late, verify_bad;
 	u64 hits[P_MODES][S_MODES][F_NR];
 };
 

@@ -39,7 +39,8 @@ TEST(args_table)
 	CHECK(!strcmp(t.dev[FZC_META], "/dev/m") && !strcmp(t.dev[FZC_DATA], "8:1") &&
 	      !strcmp(t.dev[FZC_DIFF], "/dev/d") && !t.dev[FZC_DIFF_B]);
 	CHECK(t.addr.port == 7744 && !t.addr.v6 && t.addr.ip[0] == 10 && t.addr.ip[3] == 2);
-	CHECK(!t.identical && !t.take_all && !t.has_pair);
+	CHECK(!t.identical && !t.take_all && !t.has_pair && !t.verify);
+	CHECK(!parse(&t, "secondary m d a b 6 listen [::]:9 auth none verify yes") && t.verify);
 
 	CHECK(!parse(&t, "secondary m d a b 10 listen [::]:9 auth none block 1048576 pair "
 		     "00112233-4455-6677-8899-aabbccddeeff take_all_changed yes"));
@@ -90,6 +91,8 @@ TEST(args_table_refused)
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pace_ms 10001", "10001"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pace_ms -1", "-1"));
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none pace_ms 1", "pace_ms: not"));
+	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none verify no", "yes"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none verify yes", "verify: not for a"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pair "
 		      "00000000-0000-0000-0000-000000000000", "not all zero"));
 }

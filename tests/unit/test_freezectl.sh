@@ -200,6 +200,7 @@ test_conf_is_checked() {
 	done <<-'END'
 		s/= primary/= mirror/|role = mirror; expected primary or secondary
 		s/^uuid.*/uuid = 12/|uuid = 12; expected a UUID
+		s/^block-size.*/verify = no/|verify = no; expected yes
 		s/^block-size.*/pace-ms = 10001/|pace-ms = 10001; expected 0 to 10000
 		s/65536/65535/|block-size = 65535; expected a power of two
 		s/192.0.2.1:7744/nowhere/|peer = nowhere; expected a numeric

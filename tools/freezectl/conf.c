@@ -114,7 +114,12 @@ static int take_volume(struct reader *r, const char *key, const char *value)
 	if (!strcmp(key, "pace-ms"))
 		return parse_pace(value, c->pace_ms) ||
 		       reject(r, "volume", key, value, "0 to 10000 milliseconds");
-	return reject(r, "volume", key, value, "role, uuid, pair, block-size or pace-ms as the key");
+	if (!strcmp(key, "verify")) {
+		c->verify = !strcmp(value, "yes");
+		return c->verify || reject(r, "volume", key, value, "yes, or no such line");
+	}
+	return reject(r, "volume", key, value,
+		      "role, uuid, pair, block-size, pace-ms or verify as the key");
 }
 
 static int take_link(struct reader *r, const char *key, const char *value)
@@ -262,6 +267,8 @@ static void conf_print(FILE *f, const struct conf *c)
 		fprintf(f, "block-size = %u\n", c->block_size);
 	if (c->pace_ms[0])
 		fprintf(f, "pace-ms = %s\n", c->pace_ms);
+	if (c->verify)
+		fprintf(f, "verify = yes\n");
 	fprintf(f, "\n[devices]\n");
 	for (int i = 0; i < role_devices(c->role); i++)
 		fprintf(f, "%s = %s\n", device_name(c->role, i), c->device[i]);

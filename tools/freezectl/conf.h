@@ -18,6 +18,7 @@ struct conf {
 	char device[FZC_DEV_NR][PATH_MAX];	/* by enum fzc_device_role */
 	char link[FZC_PEER_LEN];	/* whom to call (primary), where to listen (secondary) */
 	uint32_t block_size;		/* 0: as recorded in meta */
+	bool verify;			/* a secondary: every slot before the commit */
 	char pace_ms[8];		/* empty: the default; a primary's */
 	bool auth_none;			/* runs without authentication, by the user's word */
 };

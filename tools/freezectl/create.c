@@ -16,7 +16,7 @@
 enum opt {
 	OPT_META = 'm', OPT_DATA = 'd', OPT_DIFF = 'f', OPT_DIFF_A = 'a', OPT_DIFF_B = 'b',
 	OPT_PEER = 'p', OPT_LISTEN = 'l', OPT_BLOCK = 's', OPT_PAIR = 'u',
-	OPT_PACE = 't', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n', OPT_FORCE = 'F',
+	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n', OPT_FORCE = 'F',
 };
 
 static const struct option options[] = {
@@ -30,6 +30,7 @@ static const struct option options[] = {
 	{ "block-size", required_argument, NULL, OPT_BLOCK },
 	{ "pair", required_argument, NULL, OPT_PAIR },
 	{ "pace-ms", required_argument, NULL, OPT_PACE },
+	{ "verify", no_argument, NULL, OPT_VERIFY },
 	{ "assume-identical", no_argument, NULL, OPT_IDENTICAL },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
 	{ "force", required_argument, NULL, OPT_FORCE },
@@ -108,6 +109,10 @@ static int take_option(struct request *r, int opt)
 		r->seen[0] = "--pace-ms";
 		if (!parse_pace(optarg, c->pace_ms))
 			return say_usage("create", "--pace-ms %s: expected 0 to 10000", optarg);
+		break;
+	case OPT_VERIFY:
+		r->seen[1] = "--verify";
+		c->verify = true;
 		break;
 	case OPT_IDENTICAL:
 		r->seen[0] = "--assume-identical";
@@ -424,6 +429,8 @@ const struct verb verb_create = {
 	"  --pair UUID          the identity of the pair; drawn by the primary by default\n"
 	"  --pace-ms N          (primary) how long a write may wait for the difference volume\n"
 	"                       to have room; 100 by default, 0: not at all\n"
+	"  --verify             (secondary) read all of an image and compare its checksums before\n"
+	"                       it is committed\n"
 	"  --assume-identical   (primary) both data devices hold the same already, or their\n"
 	"                       content does not matter: skip the first copy\n"
 	"  --force=meta,data,diff   destroy what is on these devices\n"

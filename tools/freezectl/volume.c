@@ -78,6 +78,8 @@ static void table(const struct volume *v, const char *once, char *out, size_t le
 		option(&w, "block %u", c->block_size);
 	if (c->pace_ms[0])
 		option(&w, "pace_ms %s", c->pace_ms);
+	if (c->verify)
+		option(&w, "verify yes");
 	option(&w, "auth none");
 	if (c->pair[0])
 		option(&w, "pair %s", c->pair);
