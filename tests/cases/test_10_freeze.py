@@ -12,7 +12,7 @@ pytestmark = pytest.mark.module
 blocks = pytest.mark.parametrize("block", [4096, 65536])
 
 
-@blocks
+@pytest.mark.parametrize("block", [pytest.param(4096, marks=pytest.mark.long), 65536])
 def test_random_writes(pair, block):
     scenes.volume(pair, block)
     load = pair.load(**scenes.MIXED)

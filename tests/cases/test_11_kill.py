@@ -31,6 +31,18 @@ def test_primary_killed_and_restarted(pair, mode, block):
     next_freeze(pair)
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("by", [{"flush_every": 0, "fua_pct": 50}, {"flush_every": 5, "fua_pct": 0}], ids=["fua", "flush"])
+def test_diverted_and_durable(pair, by):
+    """What only FUA, or only FLUSH, made durable while it was diverted outlives the machine."""
+    scenes.volume(pair)
+    load = pair.load(**{**scenes.SMALL, **by})
+    scenes.hold_freezing(pair, load)
+    pair.primary.kill9()
+    restart(pair, "primary")
+    pair.check(pair.dump("primary"))
+
+
 @modes("normal", "freezing", "merging", "secondary-merging", quick={"secondary-merging": 65536}, each=True)
 def test_secondary_killed_and_restarted(pair, mode, block):
     """A freeze that was running goes on; an image that was being merged is there."""

@@ -4,6 +4,8 @@
 The journal is replayed on an overlay, so that the image itself can be seen to stay untouched.
 """
 
+import time
+
 import pytest
 
 from conftest import BY_ID, DEVICE, MKFS_EXT4, MKFS_XFS, MIB, NAME
@@ -114,6 +116,27 @@ def test_manifest_after_recovery(pair, fs, freeze, block):
     assert f"{MOUNT[fs]} {DEVICE}" in said, said
     verify(pair, fs, OVERLAY, listing)
     pair.same(pair.dump("secondary"), before)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("words", [[], ["--no-fs"]])
+def test_deadline_missed(pair, words):
+    """A disk that hardly moves: there is no cut, nothing stays frozen, and the next freeze is right."""
+    create_by_freezectl(pair)
+    m = pair.primary
+    m.run(f"{MKFS_XFS} {DEVICE} && mkdir -p /mnt/fs && mount {DEVICE} /mnt/fs")
+    churn(m)
+    m.throttle("data", iops=1)
+    m.run("sleep 1")
+    begin = time.monotonic()
+    r = m.run(["freezectl", "freeze", NAME, "--deadline", "2", *words], check=False)
+    assert (r.rc, r.out) == (3, ""), str(r)
+    assert time.monotonic() - begin < 15
+    m.throttle("data")
+    m.run("touch /mnt/fs/after && sync /mnt/fs/after", timeout=20)
+    number, listing = freeze_by_freezectl(m)
+    recovered(pair, number)
+    verify(pair, "xfs", OVERLAY, listing)
 
 
 @pytest.mark.long

@@ -3,6 +3,7 @@
 nothing is lost by it."""
 
 import re
+import struct
 import time
 
 import pytest
@@ -362,6 +363,46 @@ def peer_refused(pair, words):
     pair.stop("primary")
     for serial in ("meta", "diff"):
         Disk(pair.primary, serial).write(0, bytes(16 * PAGE))
+
+
+def crc32c(data):
+    crc = 0xffffffff
+    for byte in data:
+        crc ^= byte
+        for _ in range(8):
+            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
+    return crc ^ 0xffffffff
+
+
+def frame_head(kind, length=0, magic=0x57435a46, version=1, n=0):
+    head = struct.pack("<IHHIIQQQIIIQ", magic, version, kind, 0, length, 0, 0, 0, n, 0, 0, 0)
+    return head + struct.pack("<I", crc32c(head))
+
+
+HELLO, DATA, PING = 1, 5, 14
+
+
+def test_strangers(pair):
+    """What does not speak as a primary does is sent away by name; the right one still comes in."""
+    pair.create(size=SIZE, primary={"assume": "identical"})
+    pair.wait_connected()
+    pair.stop("primary")
+    torn = bytearray(frame_head(HELLO, 272))
+    torn[20] ^= 1
+    for said, words in ((b"GET / HTTP/1.1\r\n\r\n".ljust(64), "magic"),
+                        (bytes(torn), "head_crc"),
+                        (frame_head(HELLO, 272, version=9), "version"),
+                        (frame_head(HELLO, 1 << 30), "length"),
+                        (frame_head(DATA, n=1 << 30), "n: |blocks"),
+                        (frame_head(PING), "a ping, expected a hello first")):
+        since = len(pair.secondary.console_text())
+        text = "".join(f"\\x{byte:02x}" for byte in said)
+        # what is read is the end of the connection, or a refusal and then the end
+        pair.primary.run(["timeout", "20", "bash", "-c",
+                          f"exec 3<>/dev/tcp/192.0.2.2/7744; printf '{text}' >&3; cat <&3 >/dev/null || :"])
+        says(pair.secondary, since, words)
+    pair.start("primary")
+    pair.wait_connected()
 
 
 @pytest.mark.long
