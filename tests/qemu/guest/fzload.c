@@ -15,6 +15,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/aio_abi.h>
 #include <linux/dm-ioctl.h>
 #include <linux/falloc.h>
 #include <linux/fs.h>
@@ -28,7 +29,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -223,16 +224,37 @@ static void make_stamps(struct stamp *s, uint32_t seq, uint64_t sector, uint32_t
 	}
 }
 
+/* FUA and nothing else: after pwritev2() with RWF_DSYNC the kernel flushes, too. */
+static ssize_t write_fua(const void *buf, size_t len, off_t at)
+{
+	static __thread aio_context_t ctx;
+	struct iocb cb = { .aio_fildes = dev, .aio_lio_opcode = IOCB_CMD_PWRITE,
+			   .aio_rw_flags = RWF_DSYNC, .aio_buf = (uintptr_t)buf,
+			   .aio_nbytes = len, .aio_offset = at };
+	struct iocb *list[] = { &cb };
+	struct io_event event;
+
+	if (!ctx && syscall(SYS_io_setup, 1, &ctx))
+		die("io_setup: %s", strerror(errno));
+	if (syscall(SYS_io_submit, ctx, 1, list) != 1)
+		return -1;
+	while (syscall(SYS_io_getevents, ctx, 1, 1, &event, NULL) != 1)
+		;	/* a signal */
+	if (event.res < 0)
+		errno = -event.res;
+	return event.res;
+}
+
 static void do_write(struct stamp *buf, uint64_t sector, uint32_t count, bool fua)
 {
 	uint16_t kind = OP_WRITE | (fua ? OP_FUA : 0);
-	struct iovec iov = { buf, (size_t)count * SECTOR };
+	size_t len = (size_t)count * SECTOR;
 	uint32_t seq = submit(kind, sector, count);
 	ssize_t n;
 
 	make_stamps(buf, seq, sector, count);
-	n = pwritev2(dev, &iov, 1, sector * SECTOR, fua ? RWF_DSYNC : 0);
-	done(seq, kind, n == (ssize_t)iov.iov_len ? 0 : n < 0 ? errno : EIO);
+	n = fua ? write_fua(buf, len, sector * SECTOR) : pwrite(dev, buf, len, sector * SECTOR);
+	done(seq, kind, n == (ssize_t)len ? 0 : n < 0 ? errno : EIO);
 	writes++;
 }
 
