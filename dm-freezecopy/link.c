@@ -364,7 +364,7 @@ static int receive_data(struct fzc_link *link, const struct fzc_frame *f)
 	return err ? err : refuse(link, taken, NULL);
 }
 
-static int receive_msg(struct fzc_link *link, const struct fzc_frame *f)
+static int receive_msg(struct fzc_link *link, const struct fzc_frame *f, bool first)
 {
 	int err = fzc_sock_recv(link->sock, link->rx_buf, f->length, SILENCE);
 
@@ -374,20 +374,24 @@ static int receive_msg(struct fzc_link *link, const struct fzc_frame *f)
 	err = fzc_wire_parse_msg(&link->msg, f, link->rx_buf, link->reason);
 	if (err)
 		return refuse(link, err, link->reason);
-	if (f->type == FZC_MSG_PING)
+	if (f->type == FZC_MSG_PING && !first)
 		return 0;
+	/* else a stranger who says nothing but this would keep the only connection */
+	if (f->type == FZC_MSG_PING && !link->primary)
+		return refuse(link, -EPROTO, "frame: a ping, expected a hello first");
 	err = wait_for_owner(link);
 	if (!err)
 		err = link->ops->rx_msg(link->ctx, &link->msg);
 	return refuse(link, err, NULL);
 }
 
-static int receive_frame(struct fzc_link *link, long timeout)
+static int receive_frame(struct fzc_link *link, bool first)
 {
 	struct fzc_frame f;
 	int err;
 
-	err = fzc_sock_recv(link->sock, link->rx_buf, FZC_WIRE_HEAD, timeout);
+	err = fzc_sock_recv(link->sock, link->rx_buf, FZC_WIRE_HEAD,
+			    first ? HELLO_TIMEOUT : SILENCE);
 	if (err)
 		return err;
 	heard(link, FZC_WIRE_HEAD);
@@ -395,19 +399,17 @@ static int receive_frame(struct fzc_link *link, long timeout)
 				  link->reason);
 	if (err)
 		return refuse(link, err, link->reason);
-	return f.type == FZC_MSG_DATA ? receive_data(link, &f) : receive_msg(link, &f);
+	return f.type == FZC_MSG_DATA ? receive_data(link, &f) : receive_msg(link, &f, first);
 }
 
 static int receive(struct fzc_link *link)
 {
-	long timeout = HELLO_TIMEOUT;
-	int err;
+	int err = receive_frame(link, true);
 
-	do {
-		err = receive_frame(link, timeout);
-		timeout = SILENCE;
+	while (!err) {
 		cond_resched();
-	} while (!err);
+		err = receive_frame(link, false);
+	}
 	return err;
 }
 

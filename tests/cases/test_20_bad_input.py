@@ -374,8 +374,8 @@ def crc32c(data):
     return crc ^ 0xffffffff
 
 
-def frame_head(kind, length=0, magic=0x57435a46, version=1, n=0):
-    head = struct.pack("<IHHIIQQQIIIQ", magic, version, kind, 0, length, 0, 0, 0, n, 0, 0, 0)
+def frame_head(kind, length=0, magic=0x57435a46, version=1, frame=0, image=0, n=0):
+    head = struct.pack("<IHHIIQQQIIIQ", magic, version, kind, 0, length, frame, image, 0, n, 0, 0, 0)
     return head + struct.pack("<I", crc32c(head))
 
 
@@ -393,7 +393,7 @@ def test_strangers(pair):
                         (bytes(torn), "head_crc"),
                         (frame_head(HELLO, 272, version=9), "version"),
                         (frame_head(HELLO, 1 << 30), "length"),
-                        (frame_head(DATA, n=1 << 30), "n: |blocks"),
+                        (frame_head(DATA, frame=1, image=1, n=1 << 30), "1 to 256 blocks"),
                         (frame_head(PING), "a ping, expected a hello first")):
         since = len(pair.secondary.console_text())
         text = "".join(f"\\x{byte:02x}" for byte in said)
