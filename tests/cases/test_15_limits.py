@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What is too small, too slow or rotten costs the image that is being made, and nothing else."""
+
+import pytest
+
+import scenes
+from conftest import BY_ID, DEVICE, MIB
+
+pytestmark = pytest.mark.module
+ROOM = 2 * MIB	# of diff, where a freeze has several times that to deliver
+
+
+def small_diff(pair, block, **options):
+    pair.create(block=block, start=False, primary={"assume": "identical", **options})
+    pair.primary.resize("diff", ROOM)
+    pair.start("secondary")
+    pair.start("primary")
+    pair.wait_connected()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("block", [4096, 65536])
+def test_small_diff_is_announced_and_paced(pair, block):
+    """The link is good: writes wait for what they overwrite to be delivered, and the freeze commits."""
+    small_diff(pair, block, pace_ms=10000)
+    load = pair.load(**{**scenes.SMALL, "depth": 8, "min": 4096})
+    pair.netem("primary", scenes.SLOW_WIRE)
+    scenes.wait_bytes(pair, "unsent", 3 * ROOM)
+    pair.netem("primary", "rate 30mbit")
+    number = load.freeze()
+    scenes.judge(pair, number)
+    status = pair.status("primary")
+    assert (status["ev_short"], status["ev_abort"]) == (1, 0), status
+    assert status["diff_slots"] * block < ROOM
+    pair.netem("primary", "")
+    pair.wait_merged("primary")
+    scenes.commit(pair, load)
+    scenes.finish(pair, load)
+
+
+@pytest.mark.parametrize("block", [4096, pytest.param(65536, marks=pytest.mark.long)])
+def test_small_diff_gives_way(pair, block):
+    """The link is bad: the freeze is given up, no write fails or hangs, and the next one backs off."""
+    small_diff(pair, block)
+    load = pair.load(**{**scenes.SMALL, "depth": 8})
+    pair.netem("primary", scenes.SLOW_WIRE)
+    scenes.wait_bytes(pair, "unsent", 3 * ROOM)
+    load.freeze()
+    status = pair.wait("primary", lambda s: s["ev_abort"] == 1, what="aborted")
+    assert (status["ev_short"], status["ev_paced"], status["image"]) == (1, 1, 0), status
+    assert status["paced"] > 0 and status["backoff_ms"] > 0
+    scenes.healthy(load)
+    load.work(20)
+    pair.netem("primary", "")
+    pair.wait("primary", lambda s: s["mode"] == "normal", what="merged")
+    if pair.status("primary")["backoff_ms"] > 300:
+        refused = pair.message("primary", "freeze", check=False)
+        assert refused.rc and "had to be given up" in pair.primary.console_text(), str(refused)
+    pair.wait("primary", lambda s: s["backoff_ms"] == 0, what="the end of the back-off")
+    pair.wait("primary", lambda s: s["unsent"] * s["block"] < ROOM / 4, what="sent")
+    scenes.commit(pair, load)
+    scenes.finish(pair, load)
+
+
+@pytest.mark.long
+def test_small_stage_gives_way(pair):
+    """A stage that is too small for what changed: the image stays, the primary says why and goes on."""
+    pair.create(start=False, primary={"assume": "identical"})
+    for serial in ("diffa", "diffb"):
+        pair.secondary.resize(serial, ROOM)
+    pair.start("secondary")
+    pair.start("primary")
+    pair.wait_connected()
+    number = pair.freeze()		# of nothing: what was sent until now went to the volume itself
+    pair.wait_image(number)
+    load = pair.load(**scenes.SMALL)
+    pair.wait("primary", lambda s: s["changed"] * s["block"] > 2 * ROOM, what="changed")
+    load.freeze()
+    pair.wait("primary", lambda s: s["ev_abort"] >= 1, what="aborted")
+    assert pair.status("secondary")["image"] == number
+    assert "the secondary's difference volume is full" in pair.primary.console_text()
+    scenes.finish(pair, load)
+
+
+def zeroes_and_others(machine, parts, size):
+    """Zeroes and noise in turn, each @size bytes, from the beginning of the volume."""
+    kib = size // 1024
+    machine.run(f"for i in $(seq 0 {parts - 1}); do "
+                f"[ $((i % 2)) = 0 ] && from=/dev/zero || from=/dev/urandom; "
+                f"dd if=$from of={DEVICE} bs={kib}k seek=$i count=1 oflag=direct status=none || exit 1; done")
+
+
+def test_zeroes_cost_a_few_bytes(pair):
+    """Zeroes among other blocks do not travel."""
+    pair.create(size=16 * MIB, primary={"assume": "identical"})
+    pair.wait_connected()
+    pair.net.cut()	# so that it waits, in long runs
+    zeroes_and_others(pair.primary, 64, 65536)
+    assert pair.status("primary")["unsent"] * 4096 == 4 * MIB
+    pair.net.restore()
+    pair.wait_in_sync()
+    number = pair.freeze()
+    pair.wait_image(number)
+    after = pair.status("primary")
+    assert after["tx"] < 2 * MIB + 256 * 1024, after
+    pair.same(pair.dump("secondary"), pair.dump("primary"))
+
+
+@pytest.mark.long
+def test_verified_before_the_commit(pair):
+    """With `verify yes` a stage that rots is found before it becomes the image, not after."""
+    pair.create(size=16 * MIB, primary={"assume": "identical"}, secondary={"verify": "yes"})
+    pair.wait_connected()
+    load = pair.load(**scenes.SMALL)
+    good = scenes.commit(pair, load)
+    pair.wait_merged("secondary")
+    pair.wait_merged("primary")
+    pair.wait("secondary", lambda s: s["staged"] > 600, what="staged")
+    load.pause()
+    pair.wait_in_sync()
+    # of what is staged for the next image; no stage's index is touched
+    for serial in ("diffa", "diffb"):
+        pair.secondary.run(f"dd if=/dev/urandom of={BY_ID}{serial} bs=1M seek=1 count=8 oflag=direct status=none")
+    load.freeze()
+    pair.wait("primary", lambda s: s["ev_abort"] >= 1, what="aborted")
+    pair.check(pair.dump("secondary"), freeze=good)
+    pair.wait("primary", lambda s: s["mode"] == "normal" and s["backoff_ms"] == 0, timeout=120, what="ready")
+    load.resume()
+    scenes.commit(pair, load)
+    assert pair.status("secondary")["damaged"] == 0
+    scenes.finish(pair, load)
