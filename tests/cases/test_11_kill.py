@@ -10,7 +10,7 @@ from scenes import loaded, modes, next_freeze, restart
 pytestmark = pytest.mark.module
 
 
-@modes("normal", "freezing", "merging", "secondary-merging", quick={"freezing": 4096}, each=True)
+@modes("normal", "freezing", "merging", "secondary-merging", quick={"freezing": 65536}, each=True)
 def test_primary_killed_and_secondary_recovers(pair, mode, block):
     _, committed, _ = loaded(pair, mode, block)
     pair.primary.kill9()
@@ -43,7 +43,7 @@ def test_diverted_and_durable(pair, by):
     pair.check(pair.dump("primary"))
 
 
-@modes("normal", "freezing", "merging", "secondary-merging", quick={"secondary-merging": 65536}, each=True)
+@modes("normal", "freezing", "merging", "secondary-merging", quick={"secondary-merging": 4096}, each=True)
 def test_secondary_killed_and_restarted(pair, mode, block):
     """A freeze that was running goes on; an image that was being merged is there."""
     load, committed, number = loaded(pair, mode, block)
