@@ -125,7 +125,7 @@ static void freeze_xfers(struct fzc_pcore *p)
 		x->frozen = true;
 		for (i = 0; i < x->n; i++)
 			if (!fzc_map_set(&p->frozen, x->first + i))
-				x->stale[i / 64] |= 1ULL << (i % 64);
+				fzc_xfer_set_stale(x, i);
 	}
 }
 
@@ -324,14 +324,6 @@ static void super_done(struct fzc_pcore *p, int err)
 
 /* ---- sync ---- */
 
-static bool flush_act(struct fzc_act *act, u8 dev, u8 job)
-{
-	act->kind = FZC_ACT_FLUSH;
-	act->dev = dev;
-	act->job = job;
-	return true;
-}
-
 static void sync_end(struct fzc_pcore *p)
 {
 	p->sync_step = SYNC_IDLE;
@@ -381,7 +373,7 @@ static bool sync_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page 
 		p->sync_diff_due = p->slots.used;
 		p->sync_flushes = p->slots.used ? 2 : 1;
 		fzc_slots_sync_begin(&p->slots);
-		return flush_act(act, FZC_DATA, FZC_JOB_SYNC_FLUSH);
+		return fzc_act_flush(act, FZC_DATA, FZC_JOB_SYNC_FLUSH);
 	case SYNC_PAGES:
 		if (sync_page(p, act, page))
 			return true;
@@ -392,7 +384,7 @@ static bool sync_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page 
 			return false;
 		}
 		p->sync_step = SYNC_FLUSH2;
-		return flush_act(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH2);
+		return fzc_act_flush(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH2);
 	default:
 		return false;
 	}
@@ -437,7 +429,7 @@ static bool sync_diff_flush(struct fzc_pcore *p, struct fzc_act *act)
 	if (!p->sync_diff_due)
 		return false;
 	p->sync_diff_due = false;
-	return flush_act(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH);
+	return fzc_act_flush(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH);
 }
 
 /* ---- merge ---- */
@@ -489,10 +481,7 @@ static bool merge_next(struct fzc_pcore *p, struct fzc_act *act)
 		return false;
 	}
 	p->merge_step = MERGE_COPY;
-	act->kind = FZC_ACT_COPY;
-	act->job = FZC_JOB_MERGE;
-	act->copy = &p->copy;
-	return true;
+	return fzc_act_copy(act, FZC_JOB_MERGE, &p->copy);
 }
 
 /* The copies are done: retire those that nobody wrote meanwhile. */

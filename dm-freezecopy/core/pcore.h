@@ -52,6 +52,16 @@ struct fzc_xfer {
 	u64 stale[FZC_DIV_ROUND_UP(FZC_MAX_RUN, 64)];	/* blocks written after they were picked */
 };
 
+static inline bool fzc_xfer_stale(const struct fzc_xfer *x, u32 i)
+{
+	return x->stale[i / 64] >> (i % 64) & 1;
+}
+
+static inline void fzc_xfer_set_stale(struct fzc_xfer *x, u32 i)
+{
+	x->stale[i / 64] |= 1ULL << (i % 64);
+}
+
 /* What the table and the machine say. */
 struct fzc_opts {
 	struct fzc_id pair;	/* zero: not given */

@@ -54,15 +54,20 @@ void fzc_p_pace_cut(struct fzc_pcore *p)
 	fzc_p_event(p, FZC_EVENT_SHORT);
 }
 
-/* Not more than there are writes that wait: what finds no room here comes again. */
-static void want(struct fzc_pcore *p, u64 first, u64 last)
+static u32 want_find(const struct fzc_pcore *p, u64 first, u64 last)
 {
 	u32 i;
 
 	for (i = 0; i < p->wants; i++)
 		if (p->want[i].first == first && p->want[i].last == last)
-			return;
-	if (p->wants == FZC_MAX_WANTS)
+			break;
+	return i;
+}
+
+/* Not more than there are writes that wait: what finds no room here comes again. */
+static void want(struct fzc_pcore *p, u64 first, u64 last)
+{
+	if (want_find(p, first, last) < p->wants || p->wants == FZC_MAX_WANTS)
 		return;
 	p->want[p->wants].first = first;
 	p->want[p->wants++].last = last;
@@ -70,11 +75,10 @@ static void want(struct fzc_pcore *p, u64 first, u64 last)
 
 void fzc_p_unwant(struct fzc_pcore *p, u64 first, u64 last)
 {
-	u32 i;
+	u32 i = want_find(p, first, last);
 
-	for (i = 0; i < p->wants; i++)
-		if (p->want[i].first == first && p->want[i].last == last)
-			p->want[i--] = p->want[--p->wants];
+	if (i < p->wants)
+		p->want[i] = p->want[--p->wants];
 }
 
 static enum fzc_go pace(struct fzc_pcore *p, u64 first, u64 last)

@@ -235,7 +235,7 @@ static void delivered(struct fzc_pcore *p, const struct fzc_xfer *x)
 	u32 i;
 
 	for (i = 0; i < x->n; i++)
-		if (!(x->stale[i / 64] >> (i % 64) & 1))
+		if (!fzc_xfer_stale(x, i))
 			fzc_map_clear(&p->frozen, x->first + i);
 	fzc_p_pace_wake(p);
 }
@@ -575,8 +575,8 @@ struct fzc_xfer *fzc_p_split(struct fzc_pcore *p, struct fzc_xfer *x, u32 n)
 	rest->n -= n;
 	memset(rest->stale, 0, sizeof(rest->stale));
 	for (i = 0; i < rest->n; i++)
-		if (x->stale[(n + i) / 64] >> ((n + i) % 64) & 1)
-			rest->stale[i / 64] |= 1ULL << (i % 64);
+		if (fzc_xfer_stale(x, n + i))
+			fzc_xfer_set_stale(rest, i);
 	p->sweep_inflight += rest->sweep;
 	x->n = n;
 	return rest;

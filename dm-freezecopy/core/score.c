@@ -162,14 +162,6 @@ static u64 written_prefix(const struct fzc_score *s)
 	return f;
 }
 
-static bool flush_act(struct fzc_act *act, u8 dev, u8 job)
-{
-	act->kind = FZC_ACT_FLUSH;
-	act->dev = dev;
-	act->job = job;
-	return true;
-}
-
 /* Flush the next device of @mask, if any. */
 static bool flush_due(struct fzc_score *s, struct fzc_act *act, u8 job)
 {
@@ -179,7 +171,7 @@ static bool flush_due(struct fzc_score *s, struct fzc_act *act, u8 job)
 		if (s->sync_due & 1U << dev) {
 			s->sync_due &= ~(1U << dev);
 			s->sync_flushes++;
-			return flush_act(act, dev, job);
+			return fzc_act_flush(act, dev, job);
 		}
 	return false;
 }
@@ -406,6 +398,14 @@ static bool pick_verify(struct fzc_score *s)
 	return b < s->geo.blocks || c->n;
 }
 
+/* The commit may be made; from here on the receiver waits for it. */
+void fzc_s_verified(struct fzc_score *s)
+{
+	s->verified = true;
+	s->hold = true;
+	s->hold_at = 0;
+}
+
 /*
  * The option to look at every slot before the commit.  Frames for the next
  * image are taken meanwhile; the receiver is held only for the commit itself.
@@ -421,20 +421,14 @@ static bool verify_next(struct fzc_score *s, struct fzc_act *act)
 	}
 	if (!s->commit.number || s->verified || s->verify_busy)
 		return false;
-	if (!pick_verify(s)) {
-		s->verified = true;
-		s->hold = true;
-		s->hold_at = 0;
-	}
+	if (!pick_verify(s))
+		fzc_s_verified(s);
 	if (s->verified || !s->copy.n) {
 		act->kind = FZC_ACT_AGAIN;
 		return true;
 	}
 	s->verify_busy = true;
-	act->kind = FZC_ACT_COPY;
-	act->job = JOB_VERIFY;
-	act->copy = &s->copy;
-	return true;
+	return fzc_act_copy(act, JOB_VERIFY, &s->copy);
 }
 
 /*
@@ -531,13 +525,10 @@ static bool merge_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page
 			return false;
 		if (pick_merge(s)) {
 			s->merge_step = MERGE_COPY;
-			act->kind = FZC_ACT_COPY;
-			act->job = JOB_MERGE;
-			act->copy = &s->copy;
-			return true;
+			return fzc_act_copy(act, JOB_MERGE, &s->copy);
 		}
 		s->merge_step = MERGE_FLUSH;
-		return flush_act(act, FZC_DATA, JOB_MERGE_FLUSH);
+		return fzc_act_flush(act, FZC_DATA, JOB_MERGE_FLUSH);
 	case MERGE_DAMAGED:
 		if (s->merge_pause)
 			return false;
@@ -660,10 +651,7 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 		}
 		if (s->copy.n) {
 			s->fold_step = FOLD_COPY;
-			act->kind = FZC_ACT_COPY;
-			act->job = JOB_FOLD;
-			act->copy = &s->copy;
-			return true;
+			return fzc_act_copy(act, JOB_FOLD, &s->copy);
 		}
 		s->fold_step = FOLD_SYNC;
 		s->sync_fold = true;
@@ -746,7 +734,7 @@ static bool intent_flush(struct fzc_score *s, struct fzc_act *act)
 		return false;
 	s->in.sync_wanted = false;
 	s->in_flushing = true;
-	return flush_act(act, FZC_DATA, JOB_IN_FLUSH);
+	return fzc_act_flush(act, FZC_DATA, JOB_IN_FLUSH);
 }
 
 static bool format_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)

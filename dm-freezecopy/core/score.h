@@ -228,6 +228,7 @@ u64 fzc_s_dirty_super(struct fzc_score *s);
 void fzc_s_drop(struct fzc_score *s);
 void fzc_s_reset_stage(struct fzc_score *s, u8 i);
 void fzc_s_fold(struct fzc_score *s);
+void fzc_s_verified(struct fzc_score *s);
 u32 fzc_s_rx_busy(const struct fzc_score *s);
 void fzc_s_session_step(struct fzc_score *s);
 bool fzc_s_session_next(struct fzc_score *s, struct fzc_act *act);

@@ -223,11 +223,9 @@ static int rx_all_sent(struct fzc_score *s, const struct fzc_msg *m)
 	s->commit = m->image;
 	s->verify_cursor = 0;
 	/* what a first copy brought is on the volume, not in a stage */
-	s->verified = !s->opts.verify || s->sb.flags & FZC_SB_FIRST_COPY;
-	if (s->verified) {
-		s->hold = true;
-		s->hold_at = 0;
-	}
+	s->verified = false;
+	if (!s->opts.verify || s->sb.flags & FZC_SB_FIRST_COPY)
+		fzc_s_verified(s);
 	return 0;
 }
 

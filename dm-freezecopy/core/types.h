@@ -194,6 +194,23 @@ struct fzc_act {
 	struct fzc_msg msg;
 };
 
+/* True: @act is to be carried out. */
+static inline bool fzc_act_flush(struct fzc_act *act, u8 dev, u8 job)
+{
+	act->kind = FZC_ACT_FLUSH;
+	act->dev = dev;
+	act->job = job;
+	return true;
+}
+
+static inline bool fzc_act_copy(struct fzc_act *act, u8 job, struct fzc_copy *copy)
+{
+	act->kind = FZC_ACT_COPY;
+	act->job = job;
+	act->copy = copy;
+	return true;
+}
+
 /* What a core answers to a bio. */
 enum fzc_go {
 	FZC_GO_DATA,	/* all of it is on, or goes to, DATA */

@@ -260,18 +260,18 @@ class Pair:
     def stop(self, side):
         self.side(side).run(["dmsetup", "remove", "--retry", NAME])
 
-    def status(self, side):
-        return parse_status(self.side(side).run(["dmsetup", "status", NAME]).out)
+    def status(self, side, name=NAME):
+        return parse_status(self.side(side).run(["dmsetup", "status", name]).out)
 
     def message(self, side, *words, check=True, timeout=60):
         r = self.side(side).run(["dmsetup", "message", NAME, "0", *words], check=check, timeout=timeout)
         return r.out.strip() if check else r
 
-    def wait(self, side, condition, timeout=60, what="condition"):
+    def wait(self, side, condition, timeout=60, what="condition", name=NAME):
         """Until condition(status) holds; returns that status."""
         end = time.monotonic() + timeout * vm.SLOW
         while True:
-            status = self.status(side)
+            status = self.status(side, name)
             if condition(status):
                 return status
             if time.monotonic() > end:
@@ -281,6 +281,9 @@ class Pair:
 
     def wait_connected(self, timeout=60):
         return self.wait("primary", lambda s: s["connection"] == "connected", timeout, "connected")
+
+    def wait_disconnected(self, side):
+        return self.wait(side, lambda s: s["connection"] != "connected", what="the loss is noticed")
 
     def wait_in_sync(self, timeout=120):
         return self.wait("primary", lambda s: s["in_sync"] == 1, timeout, "in sync")

@@ -16,8 +16,7 @@ ENOUGH = 2 * MIB	# takes a while over the one and to the other
 
 def slow_writes(machine, serial, bps=SLOW_DISK):
     """Merges take their time and reads do not; 0 ends it."""
-    machine.qmp("block_set_io_throttle", id=f"/machine/peripheral/disk-{serial}/virtio-backend",
-                bps=0, bps_rd=0, bps_wr=bps, iops=0, iops_rd=0, iops_wr=0)
+    machine.throttle(serial, bps_wr=bps)
 
 
 def volume(pair, block=4096, size=64 * MIB, **options):
@@ -107,7 +106,7 @@ def release(pair):
 
 def recover(pair, number):
     """The primary is gone.  The secondary recovers, and is image number."""
-    pair.wait("secondary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    pair.wait_disconnected("secondary")
     pair.recover()
     status = pair.wait("secondary", lambda s: s["mode"] == "recovered" and s["merge_left"] == 0,
                        what="recovered and merged")

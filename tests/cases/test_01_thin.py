@@ -19,7 +19,7 @@ def test_freeze_kill_recover(pair):
     pair.wait_image(number)
     assert " bad 0" in load.ctl("stats")
     pair.primary.kill9()
-    pair.wait("secondary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    pair.wait_disconnected("secondary")
     pair.recover()
     pair.wait_merged("secondary")
     pair.check(pair.recovered_image(), freeze=number)

@@ -95,8 +95,7 @@ def test_reads_of_a_secondary_that_merges(pair):
 @pytest.mark.long
 def test_cached_reads_of_the_secondary(pair):
     """Who has the device open reads, through the page cache too, the last image and nothing older."""
-    pair.create(size=16 * MIB, primary={"assume": "identical"})
-    pair.wait_connected()
+    scenes.volume(pair, size=16 * MIB)
     load = pair.load(**scenes.SMALL)
     scenes.commit(pair, load)
     pair.secondary.background(f"exec sleep 600 <{DEVICE}")

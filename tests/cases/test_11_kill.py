@@ -93,7 +93,7 @@ def test_secondary_killed_while_recovered_and_merging(pair):
     """A recovery survives the machine."""
     _, committed, _ = loaded(pair, "secondary-merging")
     pair.primary.kill9()
-    pair.wait("secondary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    pair.wait_disconnected("secondary")
     pair.recover()
     pair.secondary.kill9()
     restart(pair, "secondary")
@@ -152,7 +152,7 @@ def test_link_cut_and_restored(pair, mode, block):
     load, _, number = loaded(pair, mode, block)
     pair.net.cut()
     load.resume()
-    pair.wait("primary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    pair.wait_disconnected("primary")
     scenes.healthy(load)
     scenes.release(pair)
     pair.wait_connected()

@@ -6,7 +6,7 @@ import time
 import pytest
 
 import scenes
-from conftest import BY_ID, DEVICE, DIFFS, MIB, MKFS_EXT4, MKFS_XFS, NAME, parse_status
+from conftest import BY_ID, DEVICE, DIFFS, MIB, MKFS_EXT4, MKFS_XFS, NAME
 from scenes import loaded, modes, next_freeze, restart
 
 pytestmark = pytest.mark.module
@@ -161,13 +161,6 @@ def start_second(pair, side):
     pair.side(side).run(["dmsetup", "create", "vol2", "--uuid", f"FREEZECOPY-{UUID2}", "--table", table])
 
 
-def wait_second(pair, condition, what):
-    end = time.monotonic() + 60
-    while not condition(parse_status(pair.primary.run("dmsetup status vol2").out)):
-        assert time.monotonic() < end, what
-        time.sleep(0.2)
-
-
 @pytest.mark.long
 def test_two_volumes(pair):
     """Each with its own freezes, at the same time; one goes, the other stays."""
@@ -177,12 +170,13 @@ def test_two_volumes(pair):
         pair.start(side)
         start_second(pair, side)
     pair.wait_connected()
-    wait_second(pair, lambda s: s["connection"] == "connected", "the second is connected")
+    pair.wait("primary", lambda s: s["connection"] == "connected", what="the second is connected", name="vol2")
     loads = [pair.load(**scenes.SMALL), pair.load("/dev/mapper/vol2", volume=2, **scenes.SMALL)]
     for number in (1, 2, 3):
         assert [loads[0].freeze(), loads[1].freeze(name="vol2")] == [number] * 2
         pair.wait_image(number)
-        wait_second(pair, lambda s: s["image"] == number, "the second's image")  # pylint: disable=cell-var-from-loop
+        pair.wait("primary", lambda s: s["image"] == number,  # pylint: disable=cell-var-from-loop
+                  what="the second's image", name="vol2")
     pair.check(pair.dump("secondary"), freeze=3)
     pair.check(pair.dump("secondary", "/dev/mapper/vol2"), freeze=3, volume=2)
     loads[1].stop()

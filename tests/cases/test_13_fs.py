@@ -72,17 +72,18 @@ def freeze_by_user(m):
     return number, listing
 
 
-def churn(m):
+def churn(m, fs="xfs", device=DEVICE):
+    """A new file system, in use."""
+    m.run(f"{MKFS[fs]} {device} && mkdir -p /mnt/fs && mount {device} /mnt/fs")
     job = m.background(CHURN)
     m.run("until [ -e /mnt/fs/d6/f13 ]; do sleep 0.2; done")
     assert job.running
-    return job
 
 
 def recovered(pair, number):
     """The primary dies, the secondary is recovered; its image as it is."""
     pair.primary.kill9()
-    pair.wait("secondary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    pair.wait_disconnected("secondary")
     out = pair.secondary.run(["freezectl", "recover", NAME], timeout=120).out
     assert pair.status("secondary")["image"] == number
     pair.secondary.run(f"dmsetup create over --table "
@@ -107,8 +108,7 @@ def verify(pair, fs, device, listing):
 def test_manifest_after_recovery(pair, fs, freeze, block):
     create_by_freezectl(pair, block)
     m = pair.primary
-    m.run(f"{MKFS[fs]} {DEVICE} && mkdir -p /mnt/fs && mount {DEVICE} /mnt/fs")
-    churn(m)
+    churn(m, fs)
     freeze(m)
     number, listing = freeze(m)
     assert listing.count("\n") > 20
@@ -134,7 +134,6 @@ def test_deadline_missed(pair):
     """Nothing stays frozen, and the next freeze is right."""
     create_by_freezectl(pair)
     m = pair.primary
-    m.run(f"{MKFS_XFS} {DEVICE} && mkdir -p /mnt/fs && mount {DEVICE} /mnt/fs")
     churn(m)
     miss_deadline(m)
     m.run("touch /mnt/fs/after && sync /mnt/fs/after", timeout=20)
@@ -164,8 +163,7 @@ def test_xfs_on_lvm(pair, block):
     create_by_freezectl(pair, block)
     m = pair.primary
     m.run(f"pvcreate {DEVICE} && vgcreate vg0 {DEVICE} && lvcreate -y -Wn -n lv -L {48 * MIB}b vg0")
-    m.run(f"{MKFS_XFS} /dev/vg0/lv && mkdir -p /mnt/fs && mount /dev/vg0/lv /mnt/fs")
-    churn(m)
+    churn(m, device="/dev/vg0/lv")
     number, listing = freeze_by_freezectl(m)
     lvm_sees(pair.secondary, OVERLAY)
     before, _ = recovered(pair, number)

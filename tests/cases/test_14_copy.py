@@ -30,7 +30,7 @@ def copy_half(pair, block):
 
 def cut(pair):
     pair.net.cut()
-    pair.wait("primary", lambda s: s["connection"] != "connected", what="the loss is noticed")
+    pair.wait_disconnected("primary")
     pair.net.restore()
 
 

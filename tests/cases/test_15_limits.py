@@ -4,15 +4,17 @@
 import pytest
 
 import scenes
-from conftest import BY_ID, DEVICE, MIB
+from conftest import BY_ID, DEVICE, DIFFS, MIB
 
 pytestmark = pytest.mark.module
 ROOM = 2 * MIB	# of diff, where a freeze has several times that to deliver
 
 
-def small_diff(pair, block, **options):
+def small(machine, pair, block=4096, **options):
+    """The difference volumes of this machine are small."""
     pair.create(block=block, start=False, primary={"assume": "identical", **options})
-    pair.primary.resize("diff", ROOM)
+    for serial in DIFFS[machine.name]:
+        machine.resize(serial, ROOM)
     pair.start("secondary")
     pair.start("primary")
     pair.wait_connected()
@@ -22,7 +24,7 @@ def small_diff(pair, block, **options):
 @pytest.mark.parametrize("block", [4096, 65536])
 def test_small_diff_is_announced_and_paced(pair, block):
     """The link is good: writes wait for what they overwrite to be delivered, and the freeze commits."""
-    small_diff(pair, block, pace_ms=10000)
+    small(pair.primary, pair, block, pace_ms=10000)
     load = pair.load(**{**scenes.SMALL, "depth": 8, "min": 4096})
     pair.netem("primary", scenes.SLOW_WIRE)
     scenes.wait_bytes(pair, "unsent", 3 * ROOM)
@@ -41,7 +43,7 @@ def test_small_diff_is_announced_and_paced(pair, block):
 @pytest.mark.parametrize("block", [4096, pytest.param(65536, marks=pytest.mark.long)])
 def test_small_diff_gives_way(pair, block):
     """The link is bad: the freeze is given up, no write fails or hangs, and the next one backs off."""
-    small_diff(pair, block)
+    small(pair.primary, pair, block)
     load = pair.load(**{**scenes.SMALL, "depth": 8})
     pair.netem("primary", scenes.SLOW_WIRE)
     scenes.wait_bytes(pair, "unsent", 3 * ROOM)
@@ -65,12 +67,7 @@ def test_small_diff_gives_way(pair, block):
 @pytest.mark.long
 def test_small_stage_gives_way(pair):
     """A stage that is too small for what changed: the image stays, the primary says why and goes on."""
-    pair.create(start=False, primary={"assume": "identical"})
-    for serial in ("diffa", "diffb"):
-        pair.secondary.resize(serial, ROOM)
-    pair.start("secondary")
-    pair.start("primary")
-    pair.wait_connected()
+    small(pair.secondary, pair)
     number = pair.freeze()		# of nothing: what was sent until now went to the volume itself
     pair.wait_image(number)
     load = pair.load(**scenes.SMALL)
@@ -92,8 +89,7 @@ def zeroes_and_others(machine, parts, size):
 
 def test_zeroes_cost_a_few_bytes(pair):
     """Zeroes among other blocks do not travel."""
-    pair.create(size=16 * MIB, primary={"assume": "identical"})
-    pair.wait_connected()
+    scenes.volume(pair, size=16 * MIB)
     pair.net.cut()	# so that it waits, in long runs
     zeroes_and_others(pair.primary, 64, 65536)
     assert pair.status("primary")["unsent"] * 4096 == 4 * MIB
@@ -109,8 +105,7 @@ def test_zeroes_cost_a_few_bytes(pair):
 @pytest.mark.long
 def test_verified_before_the_commit(pair):
     """With `verify yes` a stage that rots is found before it becomes the image, not after."""
-    pair.create(size=16 * MIB, primary={"assume": "identical"}, secondary={"verify": "yes"})
-    pair.wait_connected()
+    scenes.volume(pair, size=16 * MIB, secondary={"verify": "yes"})
     load = pair.load(**scenes.SMALL)
     good = scenes.commit(pair, load)
     pair.wait_merged("secondary")
@@ -119,7 +114,7 @@ def test_verified_before_the_commit(pair):
     load.pause()
     pair.wait_in_sync()
     # of what is staged for the next image; no stage's index is touched
-    for serial in ("diffa", "diffb"):
+    for serial in DIFFS["secondary"]:
         pair.secondary.run(f"dd if=/dev/urandom of={BY_ID}{serial} bs=1M seek=1 count=8 oflag=direct status=none")
     load.freeze()
     pair.wait("primary", lambda s: s["ev_abort"] >= 1, what="aborted")

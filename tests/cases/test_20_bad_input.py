@@ -8,7 +8,9 @@ import time
 
 import pytest
 
+import scenes
 from conftest import BY_ID, DIFFS, MIB, NAME, SIZES, UUID
+from machines import crc32c
 
 pytestmark = pytest.mark.module
 
@@ -365,15 +367,6 @@ def peer_refused(pair, words):
         Disk(pair.primary, serial).write(0, bytes(16 * PAGE))
 
 
-def crc32c(data):
-    crc = 0xffffffff
-    for byte in data:
-        crc ^= byte
-        for _ in range(8):
-            crc = crc >> 1 ^ (0x82f63b78 if crc & 1 else 0)
-    return crc ^ 0xffffffff
-
-
 def frame_head(kind, length=0, magic=0x57435a46, version=1, frame=0, image=0, n=0):
     head = struct.pack("<IHHIIQQQIIIQ", magic, version, kind, 0, length, frame, image, 0, n, 0, 0, 0)
     return head + struct.pack("<I", crc32c(head))
@@ -384,8 +377,7 @@ HELLO, DATA, PING = 1, 5, 14
 
 def test_strangers(pair):
     """What does not speak as a primary does is sent away by name; the right one still comes in."""
-    pair.create(size=SIZE, primary={"assume": "identical"})
-    pair.wait_connected()
+    scenes.volume(pair, size=SIZE)
     pair.stop("primary")
     torn = bytearray(frame_head(HELLO, 272))
     torn[20] ^= 1
@@ -408,8 +400,7 @@ def test_strangers(pair):
 @pytest.mark.long
 def test_wrong_peer(pair):
     """Another pair, another size, another block size; then the right one, whose image is still there."""
-    pair.create(size=SIZE, primary={"assume": "identical"})
-    pair.wait_connected()
+    scenes.volume(pair, size=SIZE)
     pair.load(**LOAD).wait()
     number = pair.freeze()
     pair.wait_image(number)

@@ -363,10 +363,10 @@ class Machine:
     def get(self, path):
         return self.run(["cat", path]).raw
 
-    def throttle(self, serial, bps=0, iops=0):
+    def throttle(self, serial, bps=0, bps_wr=0, iops=0):
         """Slow a disk down; 0 is no limit."""
         self.qmp("block_set_io_throttle", id=f"/machine/peripheral/disk-{serial}/virtio-backend",
-                 bps=bps, bps_rd=0, bps_wr=0, iops=iops, iops_rd=0, iops_wr=0)
+                 bps=bps, bps_rd=0, bps_wr=bps_wr, iops=iops, iops_rd=0, iops_wr=0)
 
     def link(self, up):
         self.qmp("set_link", name="net", up=up)

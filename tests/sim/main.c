@@ -206,21 +206,14 @@ static void take_backup(void)
 static void rot(void)
 {
 	u8 m = !W.s.sb.stage_cur;
-	u32 slot, at;
 	u64 b;
 
 	if (W.rot_block != U64_MAX || W.sstate != RUNNING || !W.s.overlay || W.on_backup ||
 	    W.have_backup)
 		return;
 	b = fzc_map_next(&W.s.staged[m], below(W.blocks));
-	if (b >= W.blocks)
+	if (b >= W.blocks || !s_rot(m, b))
 		return;
-	slot = fzc_slots_find(&W.s.stage[m], b);
-	if (W.s.stage[m].flags[slot] & FZC_SLOT_ZERO)
-		return;
-	at = slot_sector(1, fzc_stage_dev(m), slot) + below(block_sectors(b));
-	W.sd[fzc_stage_dev(m)].cur[at] ^= 0x40000000;
-	W.sd[fzc_stage_dev(m)].dur[at] ^= 0x40000000;
 	W.rot_block = b;
 	say("secondary: staged block %llu rots", (unsigned long long)b);
 }

@@ -38,7 +38,7 @@ MUTANTS = [
      "	sync_end(p);"),
     ("R3-index-flush", "FLUSH does not flush the index", "pcore.c",
      "		p->sync_step = SYNC_FLUSH2;\n"
-     "		return flush_act(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH2);",
+     "		return fzc_act_flush(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH2);",
      "		sync_end(p);\n		return false;"),
     ("R3-epoch", "a change made while a commit runs counts as part of it", "slots.c",
      "	return s->flags[slot] & FZC_SLOT_PEND &&\n"
@@ -79,9 +79,9 @@ MUTANTS = [
      "		fzc_map_clear_range(&p->inflight, x->first, x->n);\n"
      "		fzc_map_clear_range(&p->unsent, x->first, x->n);\n		if (x->frozen)"),
     ("R7-stale", "what was in flight at the cut counts as the frozen content", "pcore.c",
-     "				x->stale[i / 64] |= 1ULL << (i % 64);", "				;"),
+     "				fzc_xfer_set_stale(x, i);", "				;"),
     ("R7-split", "a run that is split forgets which blocks were written meanwhile",
-     "pcore_session.c", "			rest->stale[i / 64] |= 1ULL << (i % 64);", "			;"),
+     "pcore_session.c", "			fzc_xfer_set_stale(rest, i);", "			;"),
     ("R7-fold", "what was in flight when the link was lost counts as sent", "pcore_session.c",
      "		fzc_map_set_range(&p->unsent, x->first, x->n);\n}\n\nvoid fzc_p_disconnected",
      "		;\n}\n\nvoid fzc_p_disconnected"),
@@ -149,7 +149,7 @@ MUTANTS = [
      "		if (it)\n			continue;\n		fzc_s_say"),
     ("R14-merge-flush", "the merge ends without a flush", "score.c",
      "		s->merge_step = MERGE_FLUSH;\n"
-     "		return flush_act(act, FZC_DATA, JOB_MERGE_FLUSH);",
+     "		return fzc_act_flush(act, FZC_DATA, JOB_MERGE_FLUSH);",
      "		s->merge_step = MERGE_DAMAGED;\n		return false;"),
     ("R15-rx", "a new session begins while frames of the old one are being written",
      "score_session.c",

@@ -198,22 +198,29 @@ static bool deliver_data(const struct packet *pk)
 	return true;
 }
 
+/* A sector of a block's slot rots; false: zeroes have none on the disk. */
+bool s_rot(u8 stage, u64 block)
+{
+	u32 slot = fzc_slots_find(&W.s.stage[stage], block), at;
+	u8 dev = fzc_stage_dev(stage);
+
+	if (W.s.stage[stage].flags[slot] & FZC_SLOT_ZERO)
+		return false;
+	at = slot_sector(1, dev, slot) + below(block_sectors(block));
+	W.sd[dev].cur[at] ^= 0x40000000;
+	W.sd[dev].dur[at] ^= 0x40000000;
+	return true;
+}
+
 /* A slot of the image that is to be committed rots, and is found. */
 static void rot_before_commit(void)
 {
 	u8 cur = W.s.sb.stage_cur;
 	u64 b = fzc_map_next(&W.s.staged[cur], below(W.blocks));
-	u32 slot, at;
 
 	if (b == W.blocks || W.calm || W.on_backup || !W.s.commit.number || W.s.verified ||
-	    !chance(10))
+	    !chance(10) || !s_rot(cur, b))
 		return;
-	slot = fzc_slots_find(&W.s.stage[cur], b);
-	if (W.s.stage[cur].flags[slot] & FZC_SLOT_ZERO)
-		return;
-	at = slot_sector(1, fzc_stage_dev(cur), slot) + below(block_sectors(b));
-	W.sd[fzc_stage_dev(cur)].cur[at] ^= 0x40000000;
-	W.sd[fzc_stage_dev(cur)].dur[at] ^= 0x40000000;
 	W.st.verify_bad++;
 	say("secondary: block %llu rots before the commit", (unsigned long long)b);
 }

@@ -268,6 +268,7 @@ u32 p_mode(void);
 bool s_step(void);
 void s_boot(void);
 void s_crash(u32 keep);
+bool s_rot(u8 stage, u64 block);
 void s_accept(void);
 void s_disconnect(void);
 bool s_deliver(void);

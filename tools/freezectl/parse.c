@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "../../dm-freezecopy/core/args.h"
 #include "dm-freezecopy.h"
 #include "parse.h"
 
@@ -72,7 +73,7 @@ bool parse_pace(const char *s, char out[8])
 {
 	uint64_t ms;
 
-	if (!parse_u64(s, &ms) || ms > 10000)
+	if (!parse_u64(s, &ms) || ms > FZC_MAX_PACE)
 		return false;
 	snprintf(out, 8, "%u", (unsigned int)ms);
 	return true;
