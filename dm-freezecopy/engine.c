@@ -266,8 +266,11 @@ static int copy_writes(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n
 				     &e->copy_io[i]);
 	}
 	copy_wait(e);
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
+		if (e->copy_io[i].err)
+			c->item[first + i].result = FZC_COPY_EWRITE;
 		err = err ?: e->copy_io[i].err;
+	}
 	return err;
 }
 

@@ -581,8 +581,8 @@ static void merge_copied(struct fzc_score *s)
 
 	s->merge_step = MERGE_IDLE;
 	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
-		if (it->result == FZC_COPY_EIO || !note_damage(s, it)) {
-			s->data_failed = it->result == FZC_COPY_EIO;
+		if (it->result >= FZC_COPY_EIO || !note_damage(s, it)) {
+			s->data_failed = it->result >= FZC_COPY_EIO;
 			s->merge_pause = true;
 			fzc_s_say(s, "merging block %llu failed, trying again",
 				  (unsigned long long)it->block);
@@ -683,7 +683,7 @@ static void fold_copied(struct fzc_score *s)
 	s->fold_step = FOLD_PICK;
 	s->dirty |= 1U << fzc_stage_dev(cur);
 	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
-		if (it->result == FZC_COPY_EIO) {
+		if (it->result != FZC_COPY_OK) {
 			fold_give_up(s, "a block of one could not be added to the other");
 			return;
 		}

@@ -93,7 +93,12 @@ enum fzc_act_kind {
 	FZC_ACT_DROP,	/* drop the connection, reason in the core's @reason; no done */
 };
 
-enum fzc_copy_result { FZC_COPY_OK, FZC_COPY_BAD /* checksum */, FZC_COPY_EIO };
+enum fzc_copy_result {
+	FZC_COPY_OK,
+	FZC_COPY_BAD,		/* checksum */
+	FZC_COPY_EIO,		/* reading @from_dev failed */
+	FZC_COPY_EWRITE,	/* writing @to_dev did */
+};
 
 struct fzc_copy_item {
 	u64 block;
