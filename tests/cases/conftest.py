@@ -52,10 +52,11 @@ def pytest_collection_modifyitems(config, items):
         others = [item for item in items if item.get_closest_marker("debug")]
         config.hook.pytest_deselected(items=others)
         items[:] = [item for item in items if item not in others]
-    if not (vm.BUILD / "dm-freezecopy.ko").exists():
+    module = Path(os.environ.get("MODULE", vm.BUILD / "dm-freezecopy.ko"))
+    if not module.exists():
         for item in items:
             if item.get_closest_marker("module"):
-                item.add_marker(pytest.mark.skip(reason="build/dm-freezecopy.ko is not built"))
+                item.add_marker(pytest.mark.skip(reason=f"{module} is not built"))
 
 
 class Machines:
