@@ -498,8 +498,10 @@ static void query_progress(struct fzc_primary *pr, struct fzc_query *q)
 static void query_error(const struct fzc_dev *dev, const struct fzc_pcore *p, struct fzc_query *q)
 {
 	q->meta_error = p->meta_failed;
+	q->data_error = p->data_failed;
 	q->diff_error = p->diff_failed;
-	if (p->meta_failed || p->diff_failed || q->connection == FZC_CONN_REFUSED)
+	if (p->meta_failed || p->data_failed || p->diff_failed ||
+	    q->connection == FZC_CONN_REFUSED)
 		strscpy(q->error, p->reason, sizeof(q->error));
 }
 

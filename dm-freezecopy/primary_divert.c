@@ -49,10 +49,9 @@ static void divert_put(struct fzc_dev *dev, u8 which, u32 slot, u32 n)
 }
 
 /* The host hears of it; a freeze that goes on would ship what may not be durable here. */
-static void flush_failed(struct fzc_primary *pr)
+static void flush_failed(struct fzc_primary *pr, int err)
 {
-	fzc_p_give_way(&pr->core, "flushing the data device failed");
-	fzc_p_event(&pr->core, FZC_EVENT_ERROR);
+	fzc_p_trouble(&pr->core, &pr->core.data_failed, "flushing the data device failed", err);
 	fzc_engine_kick(&pr->dev);
 }
 
@@ -62,7 +61,7 @@ static enum fzc_hio_end divert_end(struct fzc_dev *dev, struct fzc_hio *h)
 	int err = h->status || h->diff_err ? -EIO : 0;
 
 	if (h->flush && err)
-		flush_failed(pr);
+		flush_failed(pr, err);
 	if (!h->write)
 		return FZC_HIO_DONE;
 	if (fzc_p_write_end(&pr->core, h->first, h->last, err, h->diff_err))

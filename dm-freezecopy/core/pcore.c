@@ -68,7 +68,7 @@ int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
 			  (unsigned long long)p->geo.blocks);
 		return -ENODATA;
 	}
-	if (p->diff_failed || p->meta_failed) {
+	if (p->meta_failed || (p->diff_failed && p->slots.used)) {
 		fzc_p_say(p, "the %s device failed", p->meta_failed ? "meta" : "diff");
 		return -EIO;
 	}
@@ -85,6 +85,8 @@ int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
 		fzc_p_say(p, "the last generation is still being put away");
 		return -EAGAIN;
 	}
+	/* with nothing in it, diff gets another chance */
+	p->diff_failed = false;
 	p->freezing = *img;
 	p->freezing.number = fzc_p_next_number(p);
 	p->gate_closed = true;
@@ -201,6 +203,15 @@ void fzc_p_give_way(struct fzc_pcore *p, const char *why)
 		fzc_p_void_freeze(p, why);
 }
 
+/* A flag of @failed stays until the device is seen to work again. */
+void fzc_p_trouble(struct fzc_pcore *p, bool *failed, const char *what, int err)
+{
+	*failed = true;
+	fzc_p_say(p, "%s (%d)", what, err);
+	fzc_p_event(p, FZC_EVENT_ERROR);
+	fzc_p_give_way(p, what);
+}
+
 u32 fzc_p_backoff(const struct fzc_pcore *p)
 {
 	if (!p->troubles)
@@ -235,6 +246,7 @@ void fzc_p_finish(struct fzc_pcore *p)
 	p->phase = FZC_PHASE_IDLE;
 	p->notify_freeze = false;
 	p->troubles = 0;
+	p->data_failed = false;	/* all of it was read and flushed */
 	fzc_map_move(&p->frozen, NULL, U32_MAX);
 	fzc_intent_forget(&p->in);
 	fzc_p_dirty_super(p);
@@ -276,7 +288,7 @@ static void r10_done(struct fzc_pcore *p, u64 number, int err)
 	if (p->freezing.number != number)
 		return;
 	if (err)
-		fzc_p_give_way(p, "flushing the data device failed");
+		fzc_p_trouble(p, &p->data_failed, "flushing the data device failed", err);
 	else
 		p->r10_flushed = true;
 }
@@ -303,18 +315,25 @@ static bool super_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page
 	return true;
 }
 
+static void meta_trouble(struct fzc_pcore *p, const char *what, int err)
+{
+	if (!p->meta_failed)
+		fzc_p_event(p, FZC_EVENT_ERROR);
+	fzc_p_say(p, "%s to the meta device failed (%d)", what, err);
+	p->meta_failed = true;
+}
+
 static void super_done(struct fzc_pcore *p, int err)
 {
 	p->sb_busy = false;
 	if (err) {
-		if (!p->meta_failed)
-			fzc_p_event(p, FZC_EVENT_ERROR);
-		fzc_p_say(p, "writing the superblock to the meta device failed (%d)", err);
-		p->meta_failed = true;
+		meta_trouble(p, "writing the superblock", err);
 		p->sb_retry = true;
 		return;
 	}
-	p->meta_failed = p->in.failed;
+	p->wake |= p->in.failed;
+	p->in.failed = false;
+	p->meta_failed = false;
 	p->sb_copy ^= 1;
 	p->sb_done = p->sb_writing;
 	if (p->sb_done >= p->record_at)
@@ -395,10 +414,9 @@ static void sync_flushed(struct fzc_pcore *p, const struct fzc_act *act, int err
 	if (err)
 		p->sync_err = err;
 	if (err && act->dev == FZC_DIFF)
-		p->diff_failed = true;
-	if (err)
-		fzc_p_give_way(p, act->dev == FZC_DIFF ? "flushing the diff device failed" :
-							 "flushing the data device failed");
+		fzc_p_trouble(p, &p->diff_failed, "flushing the diff device failed", err);
+	else if (err)
+		fzc_p_trouble(p, &p->data_failed, "flushing the data device failed", err);
 	if (--p->sync_flushes)
 		return;
 	if (p->sync_err) {
@@ -418,8 +436,8 @@ static void sync_page_done(struct fzc_pcore *p, const struct fzc_act *act, int e
 	fzc_slots_page_written(&p->slots, act->arg, !err);
 	if (err) {
 		p->sync_err = err;
-		p->diff_failed = true;
-		fzc_p_give_way(p, "writing the index to the diff device failed");
+		fzc_p_trouble(p, &p->diff_failed, "writing the index to the diff device failed",
+			      err);
 	}
 }
 
@@ -484,6 +502,20 @@ static bool merge_next(struct fzc_pcore *p, struct fzc_act *act)
 	return fzc_act_copy(act, FZC_JOB_MERGE, &p->copy);
 }
 
+static void merge_failed(struct fzc_pcore *p, const struct fzc_copy_item *it)
+{
+	bool read = it->result == FZC_COPY_EIO;
+
+	if (read)
+		p->diff_failed = true;
+	else
+		p->data_failed = true;
+	fzc_p_say(p, "merging block %llu failed: the %s device cannot be %s, trying again",
+		  (unsigned long long)it->block, read ? "diff" : "data",
+		  read ? "read" : "written");
+	fzc_p_event(p, FZC_EVENT_ERROR);
+}
+
 /* The copies are done: retire those that nobody wrote meanwhile. */
 static void merge_copied(struct fzc_pcore *p)
 {
@@ -496,8 +528,7 @@ static void merge_copied(struct fzc_pcore *p)
 		} else if (it->result != FZC_COPY_OK) {
 			fzc_slot_set_state(&p->slots, it->from, FZC_SLOT_LIVE);
 			p->merge_pause = true;
-			fzc_p_say(p, "merging block %llu failed", (unsigned long long)it->block);
-			fzc_p_event(p, FZC_EVENT_ERROR);
+			merge_failed(p, it);
 		} else {
 			fzc_slot_retire(&p->slots, it->from);
 			n++;
@@ -596,7 +627,8 @@ void fzc_p_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
 		break;
 	case FZC_JOB_SYNC_FLUSH2:
 		p->sync_err = err;
-		p->diff_failed |= !!err;
+		if (err)
+			fzc_p_trouble(p, &p->diff_failed, "flushing the diff device failed", err);
 		sync_end(p);
 		break;
 	case FZC_JOB_MERGE:
@@ -616,12 +648,16 @@ void fzc_p_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
 		break;
 	default:
 		fzc_intent_done(&p->in, act, err);
+		if (err)
+			meta_trouble(p, "writing regions or bitmaps", err);
 	}
 }
 
 void fzc_p_tick(struct fzc_pcore *p)
 {
 	p->sb_retry = false;
+	if (p->meta_failed)	/* does it work again? */
+		fzc_p_dirty_super(p);
 	p->merge_pause = false;
 	p->read_trouble = false;
 	p->r10_pause = false;

@@ -189,6 +189,7 @@ struct fzc_pcore {
 
 	bool wake;
 	u32 events;		/* bits by enum fzc_event_kind */
+	bool data_failed;	/* devices that failed and were not seen to work since */
 	bool diff_failed;
 	bool meta_failed;
 };
@@ -311,6 +312,7 @@ u64 fzc_p_dirty_super(struct fzc_pcore *p);
 void fzc_p_try_cut(struct fzc_pcore *p);
 void fzc_p_void_freeze(struct fzc_pcore *p, const char *why);
 void fzc_p_give_way(struct fzc_pcore *p, const char *why);
+void fzc_p_trouble(struct fzc_pcore *p, bool *failed, const char *what, int err);
 void fzc_p_finish(struct fzc_pcore *p);
 void fzc_p_pace_cut(struct fzc_pcore *p);
 enum fzc_go fzc_p_divert(struct fzc_pcore *p, u64 first, u64 last, u32 need, bool late);

@@ -118,11 +118,8 @@ bool fzc_p_write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool dif
 	fzc_intent_exit(&p->in, first, last);
 	p->wake |= p->in.wake;
 	p->in.wake = false;
-	if (diff_err && !p->diff_failed) {
-		p->diff_failed = true;
-		fzc_p_event(p, FZC_EVENT_ERROR);
-		fzc_p_give_way(p, "the difference volume failed");
-	}
+	if (diff_err && !p->diff_failed)
+		fzc_p_trouble(p, &p->diff_failed, "writing to the diff device failed", err);
 	p->writes--;
 	fzc_p_try_cut(p);
 	return retry && diff_err;
