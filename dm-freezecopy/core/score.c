@@ -3,6 +3,7 @@
 #include "score.h"
 
 #define MAX_LOOK	4096	/* blocks of a stage that are passed over in one go */
+#define MERGE_TRIES	10	/* seconds of trying to read a slot until it counts as bad */
 
 enum { SYNC_IDLE, SYNC_FLUSH, SYNC_PAGES, SYNC_FLUSH2, SYNC_PROGRESS, SYNC_PROGRESS_WAIT };
 enum { MERGE_IDLE, MERGE_COPY, MERGE_FLUSH, MERGE_DAMAGED, MERGE_READS, MERGE_SUPER };
@@ -43,6 +44,19 @@ void fzc_s_init(struct fzc_score *s, void *mem, const struct fzc_geometry *geo,
 void fzc_s_event(struct fzc_score *s, enum fzc_event_kind kind)
 {
 	s->events |= 1U << kind;
+}
+
+/* A device fails: an event, and a flag that stays until it is seen to work again. */
+void fzc_s_trouble(struct fzc_score *s, u8 dev, const char *what, int err)
+{
+	static const char *const name[FZC_NR_DEVS] = { "meta", "data", "diff-a", "diff-b" };
+	bool *failed = dev == FZC_META ? &s->meta_failed :
+		       dev == FZC_DATA ? &s->data_failed : &s->stage_failed;
+
+	if (!*failed)
+		fzc_s_event(s, FZC_EVENT_ERROR);
+	*failed = true;
+	fzc_s_say(s, "%s the %s device failed (%d)", what, name[dev], err);
 }
 
 /* The connection is of no use any more: nothing that comes over it is looked at. */
@@ -110,6 +124,8 @@ static void merge_done(struct fzc_score *s)
 	s->merge_step = MERGE_IDLE;
 	s->merged_at = 0;
 	s->merge_total = 0;
+	s->data_failed = false;
+	s->stage_failed = false;
 	s->say_merged = s->link == FZC_SLINK_UP;
 	s->need = s->ndamaged;
 	fzc_s_event(s, FZC_EVENT_MERGED);
@@ -120,14 +136,13 @@ static void super_done(struct fzc_score *s, int err)
 {
 	s->sb_busy = false;
 	if (err) {
-		if (!s->meta_failed)
-			fzc_s_event(s, FZC_EVENT_ERROR);
-		fzc_s_say(s, "writing the superblock to the meta device failed (%d)", err);
-		s->meta_failed = true;
+		fzc_s_trouble(s, FZC_META, "writing the superblock to", err);
 		s->sb_retry = true;
 		return;
 	}
-	s->meta_failed = s->in.failed;
+	s->wake |= s->in.failed;
+	s->in.failed = false;
+	s->meta_failed = false;
 	s->sb_copy ^= 1;
 	s->sb_done = s->sb_writing;
 	if (s->commit_at && s->sb_done >= s->commit_at)
@@ -233,10 +248,7 @@ static void sync_end(struct fzc_score *s)
 		for (i = 0; i < 2; i++)
 			fzc_slots_sync_failed(&s->stage[i]);
 		s->dirty = 1U << FZC_DATA | 1U << FZC_DIFF | 1U << FZC_DIFF_B;
-		s->stage_failed = true;
 		fzc_s_drop(s);
-		fzc_s_say(s, "making staged blocks durable failed (%d)", s->sync_err);
-		fzc_s_event(s, FZC_EVENT_ERROR);
 		if (s->fold_step == FOLD_SYNC && s->sync_fold)
 			fold_give_up(s, "a stage could not be flushed");
 		return;
@@ -248,6 +260,9 @@ static void sync_end(struct fzc_score *s)
 	s->durable = s->batch;
 	s->last_durable = s->batch;
 	s->say_durable = true;
+	s->stage_failed = false;
+	if (s->sb.flags & FZC_SB_FIRST_COPY)
+		s->data_failed = false;
 }
 
 static void progress_page(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
@@ -326,8 +341,11 @@ static bool sync_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page 
 
 static void sync_done(struct fzc_score *s, const struct fzc_act *act, int err)
 {
-	if (err)
+	if (err) {
 		s->sync_err = err;
+		fzc_s_trouble(s, act->dev, act->kind == FZC_ACT_FLUSH ? "flushing" : "writing to",
+			      err);
+	}
 	switch (act->job) {
 	case JOB_SYNC_PAGE:
 		s->sync_pages--;
@@ -568,11 +586,23 @@ static bool note_damage(struct fzc_score *s, const struct fzc_copy_item *it)
 			return false;
 		s->damaged[s->ndamaged++] = it->block;
 		s->damaged_dirty = true;
-		fzc_s_say(s, "block %llu: the staged content does not match its checksum",
-			  (unsigned long long)it->block);
+		fzc_s_say(s, "block %llu: the staged content %s", (unsigned long long)it->block,
+			  s->merge_tries ? "cannot be read" : "does not match its checksum");
 		fzc_s_event(s, FZC_EVENT_ERROR);
 	}
 	return true;
+}
+
+/* It goes on to be a merge (R16). */
+static void merge_failed(struct fzc_score *s, const struct fzc_copy_item *it)
+{
+	bool read = it->result != FZC_COPY_EWRITE;
+
+	s->merge_pause = true;
+	if (it->result == FZC_COPY_EIO)
+		s->merge_tries++;
+	fzc_s_trouble(s, read ? s->copy.from_dev : FZC_DATA,
+		      read ? "merging: reading" : "merging: writing to", -EIO);
 }
 
 static void merge_copied(struct fzc_score *s)
@@ -581,16 +611,14 @@ static void merge_copied(struct fzc_score *s)
 
 	s->merge_step = MERGE_IDLE;
 	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
+		if (it->result == FZC_COPY_EIO && s->merge_tries == MERGE_TRIES)
+			it->result = FZC_COPY_BAD;
 		if (it->result >= FZC_COPY_EIO || !note_damage(s, it)) {
-			s->data_failed = it->result >= FZC_COPY_EIO;
-			s->merge_pause = true;
-			fzc_s_say(s, "merging block %llu failed, trying again",
-				  (unsigned long long)it->block);
-			fzc_s_event(s, FZC_EVENT_ERROR);
+			merge_failed(s, it);
 			return;
 		}
 	}
-	s->data_failed = false;
+	s->merge_tries = 0;
 	s->merge_left -= min_t(u64, s->copy.n, s->merge_left);
 	s->merge_cursor = s->copy.item[s->copy.n - 1].block + 1;
 }
@@ -790,6 +818,7 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 		s->merge_step = err ? MERGE_IDLE : MERGE_DAMAGED;
 		s->merge_pause = err;
 		if (err) {
+			fzc_s_trouble(s, FZC_DATA, "merging: flushing", err);
 			s->merge_cursor = 0;
 			s->merge_left = s->merge_total;
 		}
@@ -799,6 +828,8 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 		s->damaged_copy ^= !err;
 		s->damaged_dirty |= !!err;
 		s->merge_pause |= !!err;
+		if (err)
+			fzc_s_trouble(s, FZC_META, "writing damaged blocks to", err);
 		break;
 	case JOB_FOLD:
 		fold_copied(s);
@@ -816,6 +847,8 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 		break;
 	default:
 		fzc_intent_done(&s->in, act, err);
+		if (err)
+			fzc_s_trouble(s, FZC_META, "writing regions or bitmaps to", err);
 	}
 }
 
@@ -823,7 +856,8 @@ void fzc_s_tick(struct fzc_score *s)
 {
 	s->sb_retry = false;
 	s->merge_pause = false;
-	s->stage_failed = false;
+	if (s->meta_failed)	/* does it work again? */
+		fzc_s_dirty_super(s);
 	if (s->sb.flags & FZC_SB_RECOVERED)
 		fzc_intent_tick(&s->in);
 }

@@ -109,6 +109,7 @@ struct fzc_score {
 	u64 merge_left;
 	u64 merged_at;		/* superblock write that ends it */
 	bool merge_pause;
+	u8 merge_tries;		/* so often a slot could not be read */
 	bool damaged_dirty;
 	bool damaged_busy;
 	bool overlay;		/* reads go through that stage */
@@ -140,7 +141,7 @@ struct fzc_score {
 
 	bool wake;
 	u32 events;
-	bool meta_failed;
+	bool meta_failed;	/* devices that failed and were not seen to work since */
 	bool data_failed;
 	bool stage_failed;
 };
@@ -224,6 +225,7 @@ static inline bool fzc_s_merging(const struct fzc_score *s)
 
 /* Between the files of the secondary's core. */
 void fzc_s_event(struct fzc_score *s, enum fzc_event_kind kind);
+void fzc_s_trouble(struct fzc_score *s, u8 dev, const char *what, int err);
 u64 fzc_s_dirty_super(struct fzc_score *s);
 void fzc_s_drop(struct fzc_score *s);
 void fzc_s_reset_stage(struct fzc_score *s, u8 i);

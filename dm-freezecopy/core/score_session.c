@@ -420,11 +420,9 @@ void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int
 	if (s->link == FZC_SLINK_DOWN)
 		return;
 	if (err) {
-		fzc_s_say(s, "writing blocks %llu+%u failed (%d)", (unsigned long long)rx->first,
-			  rx->n, err);
-		s->stage_failed = true;
+		fzc_s_trouble(s, rx->direct ? FZC_DATA : fzc_stage_dev(rx->stage), "writing to",
+			      err);
 		fzc_s_drop(s);
-		fzc_s_event(s, FZC_EVENT_ERROR);
 		return;
 	}
 	rx->written = true;
