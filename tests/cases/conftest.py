@@ -83,6 +83,9 @@ class Machines:
         """Remove every device and the module; returns what went wrong with whom."""
         wrong = {}
         for m in self.both:
+            for serial in list(m.failing):
+                m.fail(serial)
+        for m in self.both:
             if m.systemd and m.running:
                 m.kill9()
         jobs = [(m, m.background(CLEAN_GUEST, timeout=40)) for m in self.both if m.running]

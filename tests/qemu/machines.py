@@ -31,6 +31,8 @@ VM = BUILD / "vm"
 MIB = 1 << 20
 READY_TIMEOUT = 120
 VOLUMES = 3	# that can be under load at a time, by the number of log ports
+# What QEMU's blkdebug calls them.
+IO_TYPES = {"read": ["read"], "write": ["write", "write-zeroes", "discard"], "flush": ["flush"]}
 # What must never stand in a console.
 TROUBLE = re.compile(
     r"Kernel panic|Oops|BUG:|WARNING:|general protection|INFO: task .* blocked for|"
@@ -237,6 +239,7 @@ class Machine:
         self.logs = {v: self.dir / f"{name}-load{v}.log" for v in range(1, VOLUMES + 1)}
         self.process = self.agent = self.qmp = None
         self.systemd = False
+        self.failing = set()	# disks, see fail()
         self.boot_seconds = None
         self.console_checked = 0
         self.allowed = []
@@ -341,6 +344,7 @@ class Machine:
             self.agent.sock.close()
             self.qmp.sock.close()
         self.process = self.agent = self.qmp = None
+        self.failing.clear()
         self.boot_seconds = None
 
     # -- commands
@@ -367,6 +371,22 @@ class Machine:
         """Slow a disk down; 0 is no limit."""
         self.qmp("block_set_io_throttle", id=f"/machine/peripheral/disk-{serial}/virtio-backend",
                  bps=bps, bps_rd=0, bps_wr=bps_wr, iops=iops, iops_rd=0, iops_wr=0)
+
+    def fail(self, serial, *kinds, sector=None):
+        """Let requests of these kinds (read, write, flush) fail on a disk, or only those that touch
+        a sector of it; without a kind it is whole again."""
+        device, bad = f"/machine/peripheral/disk-{serial}/virtio-backend", f"{serial}-bad"
+        if serial in self.failing:
+            self.qmp("qom-set", path=device, property="drive", value=serial)
+            self.qmp("blockdev-del", **{"node-name": bad})
+            self.failing.remove(serial)
+        if not kinds:
+            return
+        where = {} if sector is None else {"sector": sector}
+        rules = [{"event": "none", "iotype": t, **where} for k in kinds for t in IO_TYPES[k]]
+        self.qmp("blockdev-add", driver="blkdebug", image=serial, **{"node-name": bad, "inject-error": rules})
+        self.qmp("qom-set", path=device, property="drive", value=bad)
+        self.failing.add(serial)
 
     def link(self, up):
         self.qmp("set_link", name="net", up=up)
