@@ -61,22 +61,33 @@ static bool any_closable(const struct fzc_intent *in)
 	return false;
 }
 
+/*
+ * May @closed more regions be opened?  All that are open count as changed after
+ * a crash, so that there is a limit.  It yields to a wide write, for which it
+ * might never have room: such a write changes all of its regions, but the first
+ * and the last.  And if regions cannot be closed it is of no use.
+ */
+static bool room(const struct fzc_intent *in, u32 closed)
+{
+	u32 most = in->geo->max_open;
+
+	if (in->ckpt_err && in->ckpt == FZC_CKPT_IDLE)
+		return true;
+	return in->open + (closed > most / 2 ? 0 : closed) <= most;
+}
+
 /* Ask for the closed ones of regions @r..@last to be opened. */
 static enum fzc_go want(struct fzc_intent *in, u32 r, u32 last, u32 closed)
 {
 	if (in->failed)
 		return FZC_GO_FAIL;
-	/*
-	 * The limit yields only to what I/O in flight needs at once: a write
-	 * wider than the limit must not wait for ever.
-	 */
-	if (in->open + closed > in->geo->max_open) {
-		if (in->ckpt != FZC_CKPT_IDLE)
-			return FZC_GO_PARK;	/* woken when it has closed some */
-		if (any_closable(in)) {
+	if (!room(in, closed)) {
+		/* woken when some are closed, or can be */
+		if (in->ckpt == FZC_CKPT_IDLE && any_closable(in))
 			in->ckpt_wanted = true;
-			return FZC_GO_PARK;
-		}
+		else if (in->ckpt == FZC_CKPT_IDLE)
+			in->crowded = true;
+		return FZC_GO_PARK;
 	}
 	for (; r <= last; r++)
 		if (in->state[r] == CLOSED) {
@@ -112,6 +123,13 @@ enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last)
 	return FZC_GO_DATA;
 }
 
+/* Who waits for a region that can be closed looks again. */
+static void uncrowd(struct fzc_intent *in)
+{
+	in->wake |= in->crowded;
+	in->crowded = false;
+}
+
 void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last)
 {
 	u32 r;
@@ -119,6 +137,7 @@ void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last)
 	for (r = region(in, first); r <= region(in, last); r++)
 		if (in->busy[r]-- == 0xffff)
 			in->wake = true;
+	uncrowd(in);
 }
 
 void fzc_intent_add(struct fzc_intent *in, u64 block)
@@ -237,6 +256,7 @@ void fzc_intent_tick(struct fzc_intent *in)
 			in->ckpt_wanted = true;
 		in->flags[r] = RESTED;	/* and no longer FRESH */
 	}
+	uncrowd(in);
 	/* the first copy notes its progress */
 	if (in->sb->flags & (FZC_SB_FIRST_COPY | FZC_SB_CHANGED_ALL) &&
 	    in->dirty[in->sb->cur].count)

@@ -55,6 +55,7 @@ struct fzc_intent {
 	bool sb_dirty;		/* owner: write the superblock */
 	bool wake;		/* owner: parked writes may go on */
 	bool failed;		/* meta cannot be written: closed regions stay closed */
+	bool crowded;		/* a write waits until some region can be closed */
 	bool wiping;		/* the other area's set is being emptied */
 	bool folding;		/* the other area's set is being added to the current one */
 	bool fold_ckpt;		/* ...and that addition has to be made durable */

@@ -172,12 +172,17 @@ static void format_diff(const struct fzc_super *sb, const struct fzc_geometry *g
 bool fzc_format_page(const struct fzc_super *sb, const struct fzc_geometry *geo, u32 step,
 		     struct fzc_page *page, struct fzc_act *act)
 {
+	struct fzc_super first;
+
 	memset(page, 0, sizeof(*page));
 	act->kind = FZC_ACT_WRITE;
 	act->fua = true;
 	switch (step) {
 	case 0: /* from here on the formatting is ours to finish */
-		fzc_super_encode(sb, page);
+		/* there is no second copy yet: nothing outside of one sector, which cannot tear */
+		first = *sb;
+		memset(first.device, 0, sizeof(first.device));
+		fzc_super_encode(&first, page);
 		act->dev = FZC_META;
 		act->offset = FZC_OFF_SUPER + FZC_PAGE;
 		return true;

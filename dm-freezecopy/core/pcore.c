@@ -321,6 +321,9 @@ static void meta_trouble(struct fzc_pcore *p, const char *what, int err)
 		fzc_p_event(p, FZC_EVENT_ERROR);
 	fzc_p_say(p, "%s to the meta device failed (%d)", what, err);
 	p->meta_failed = true;
+	/* nothing continues unrecorded, and nobody waits for what may never come */
+	p->in.failed = true;
+	p->wake = true;
 }
 
 static void super_done(struct fzc_pcore *p, int err)
@@ -639,7 +642,10 @@ void fzc_p_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
 		break;
 	case FZC_JOB_FORMAT:
 		p->format_busy--;
-		p->stop_failed |= !!err;
+		if (err) {	/* the same page again, after the tick */
+			p->format_step--;
+			p->sb_retry = true;
+		}
 		break;
 	case FZC_JOB_STOP_PAGE:
 	case FZC_JOB_STOP_FLUSH:

@@ -130,6 +130,7 @@ static void start_fresh(struct fzc_pcore *p)
 		fzc_intent_fill(&p->in);
 		fzc_map_fill(&p->unsent);
 	}
+	fzc_note_devices(&p->sb, &p->opts);
 	p->sb.seq = ++p->seq;
 	p->sb_copy = 1;	/* where the formatting puts it */
 	p->format_step = 1;
@@ -199,7 +200,7 @@ bool fzc_p_started(const struct fzc_pcore *p)
 bool fzc_p_start_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page)
 {
 	/* one page at a time: the superblock says that the rest is ours */
-	if (p->format_busy)
+	if (p->format_busy || p->sb_retry)
 		return false;
 	if (fzc_format_page(&p->sb, &p->geo, p->format_step - 1, page, act)) {
 		act->job = FZC_JOB_FORMAT;

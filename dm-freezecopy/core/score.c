@@ -56,6 +56,10 @@ void fzc_s_trouble(struct fzc_score *s, u8 dev, const char *what, int err)
 	if (!*failed)
 		fzc_s_event(s, FZC_EVENT_ERROR);
 	*failed = true;
+	if (dev == FZC_META) {	/* nothing continues unrecorded, and nobody waits for it */
+		s->in.failed = true;
+		s->wake = true;
+	}
 	fzc_s_say(s, "%s the %s device failed (%d)", what, name[dev], err);
 }
 
@@ -767,7 +771,7 @@ static bool intent_flush(struct fzc_score *s, struct fzc_act *act)
 
 static bool format_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
 {
-	if (s->format_busy)
+	if (s->format_busy || s->sb_retry)
 		return false;
 	if (fzc_format_page(&s->sb, &s->geo, s->format_step - 1, page, act)) {
 		act->job = JOB_FORMAT;
@@ -843,7 +847,10 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 		break;
 	case JOB_FORMAT:
 		s->format_busy--;
-		s->stop_failed |= !!err;
+		if (err) {	/* the same page again, after the tick */
+			s->format_step--;
+			s->sb_retry = true;
+		}
 		break;
 	default:
 		fzc_intent_done(&s->in, act, err);

@@ -154,6 +154,7 @@ static void start_fresh(struct fzc_score *s)
 	s->sb.flags = FZC_SB_FORMATTING | FZC_SB_BLANK;
 	s->sb.log[0] = ++s->sb.next_gen;
 	s->sb.log[1] = ++s->sb.next_gen;
+	fzc_note_devices(&s->sb, &s->opts);
 	s->sb.seq = ++s->seq;
 	s->sb_copy = 1;	/* where the formatting puts it */
 	s->format_step = 1;

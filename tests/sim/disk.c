@@ -93,6 +93,13 @@ void disk_crash(struct disk *d, u32 keep_percent)
 	}
 }
 
+/* All that was not flushed. */
+void disk_lose(struct disk *d)
+{
+	memcpy(d->cur, d->dur, 8ULL * d->n);
+	memcpy(d->cur_seq, d->dur_seq, 4ULL * d->n);
+}
+
 void disk_flush_begin(const struct disk *d, struct disk_mark *m)
 {
 	u32 i;

@@ -45,9 +45,11 @@ static void part(struct hop *h, struct disk *d, u32 sector, u32 n, bool fua)
 	io->n = n;
 	io->fua = fua;
 	io->hop = h;
+	io->what = d == &W.pd[FZC_DATA] ? STEP_HOST_WRITE_DATA : STEP_HOST_WRITE_SLOT;
 	for (i = 0; i < n; i++)
 		io->val[i] = h->val;
 	h->parts++;
+	reached(0, io->what, BEGUN, io);
 }
 
 static void write_block(struct hop *h, u64 block)
@@ -73,6 +75,7 @@ static void write_block(struct hop *h, u64 block)
 		io->act.offset = block;
 		io->disk = &W.pd[FZC_DIFF];
 		io->sector = slot_sector(0, FZC_DIFF, slot);
+		reached(0, STEP_FILL_WRITE, BEGUN, io);
 		break;
 	}
 }
@@ -125,6 +128,36 @@ static bool parked(struct hop *h, enum fzc_go go)
 	return false;
 }
 
+/* P3: what a read of the primary returns now. */
+static u64 read_sector(u32 s)
+{
+	u64 block = s / SPB, v;
+	u32 slot;
+
+	if (fzc_p_read_begin(&W.p, block, block) == FZC_GO_DATA ||
+	    fzc_p_read_place(&W.p, block, &slot) == FZC_AT_DATA)
+		return W.pd[FZC_DATA].cur[s];
+	v = W.pd[FZC_DIFF].cur[slot_sector(0, FZC_DIFF, slot) + s % SPB];
+	fzc_p_slot_put(&W.p, slot);
+	return v;
+}
+
+/* The host is told of an error.  What is there now may be of the write, or not. */
+static void refused(struct hop *h)
+{
+	u32 s;
+
+	for (s = h->first; s < h->first + h->n; s++) {
+		W.last[s] = read_sector(s);
+		W.pending[s] = false;
+		if (W.last[s] == h->val)
+			W.done_pos[s] = end_pos(s);
+	}
+	h->state = HOP_FREE;
+	W.st.host_errors++;
+	say("host: error for sectors %u+%u: %llu", h->first, h->n, (unsigned long long)h->val);
+}
+
 static void try_write(struct hop *h)
 {
 	u64 first = h->first / SPB, last = (h->first + h->n - 1) / SPB, b;
@@ -133,11 +166,17 @@ static void try_write(struct hop *h)
 	h->state = HOP_PARKED;
 	if (parked(h, go))
 		return;
+	if (go == FZC_GO_FAIL && W.p.in.failed && W.errors) {
+		refused(h);	/* nothing continues unrecorded */
+		return;
+	}
 	if (go != FZC_GO_DATA && go != FZC_GO_MIXED) {
 		fail("P3: a write was refused (%d)", go);
 		return;
 	}
 	h->state = HOP_BUSY;
+	h->err = false;
+	h->diff_err = false;
 	h->parts = 1;
 	h->in_slot = false;
 	for (b = first; b <= last; b++) {
@@ -170,7 +209,15 @@ void host_part_done(struct hop *h)
 {
 	if (--h->parts)
 		return;
-	fzc_p_write_end(&W.p, h->first / SPB, (h->first + h->n - 1) / SPB, 0, false);
+	if (fzc_p_write_end(&W.p, h->first / SPB, (h->first + h->n - 1) / SPB,
+			    h->err || h->diff_err ? -EIO : 0, h->diff_err)) {
+		h->state = HOP_PARKED;	/* its divert failed: it goes in place */
+		return;
+	}
+	if (h->err || h->diff_err) {
+		refused(h);
+		return;
+	}
 	if (!(h->fua && h->in_slot)) {
 		acked(h);
 		return;
@@ -178,6 +225,12 @@ void host_part_done(struct hop *h)
 	/* the write counts as ended for a cut that comes now, though the host waits */
 	h->ticket = fzc_p_sync(&W.p);
 	h->state = HOP_SYNC;
+}
+
+void host_part_failed(struct hop *h, bool diff)
+{
+	*(diff ? &h->diff_err : &h->err) = true;
+	host_part_done(h);
 }
 
 void host_synced(u64 ticket, int err)
@@ -265,14 +318,15 @@ static void new_read(struct hop *h)
 	io->hop = h;
 	io->disk = &W.pd[FZC_DATA];
 	io->sector = h->first;
-	if (fzc_p_read_begin(&W.p, block, block) == FZC_GO_DATA)
-		return;
-	io->place[0] = fzc_p_read_place(&W.p, block, &io->slot[0]);
-	if (io->place[0] == FZC_AT_DATA)
-		return;
-	io->disk = &W.pd[FZC_DIFF];
-	io->sector = slot_sector(0, FZC_DIFF, io->slot[0]);
-	io_delay(io, 50, 2000);
+	if (fzc_p_read_begin(&W.p, block, block) != FZC_GO_DATA)
+		io->place[0] = fzc_p_read_place(&W.p, block, &io->slot[0]);
+	if (io->place[0] == FZC_AT_SLOT) {
+		io->disk = &W.pd[FZC_DIFF];
+		io->sector = slot_sector(0, FZC_DIFF, io->slot[0]);
+		io_delay(io, 50, 2000);
+	}
+	reached(0, io->place[0] == FZC_AT_SLOT ? STEP_HOST_READ_SLOT : STEP_HOST_READ_DATA, BEGUN,
+		io);
 }
 
 static bool written_since(u32 s, u32 pos, u64 v)
@@ -287,12 +341,12 @@ static bool written_since(u32 s, u32 pos, u64 v)
 	return false;
 }
 
-/* P3: as it was when the read began, or anything written since. */
+/* P3: as it was when the read began, or anything written since; NULL: an error. */
 void host_read_done(struct hop *h, const u64 *val)
 {
 	u32 s, i;
 
-	for (i = 0; i < h->n; i++) {
+	for (i = 0; i < h->n && val; i++) {
 		s = h->first + i;
 		if (val[i] != h->was[i] && !written_since(s, h->pos[s], val[i]))
 			fail("P3: a read of sector %u returns %llu, which was %llu when it began and has not been written since",
@@ -412,20 +466,6 @@ static void check_parked(void)
 		if (h->state == HOP_PARKED && W.step - h->parked_at > MAX_PARKED + W.pace)
 			fail("P3: a write of sectors %u+%u is parked for more than %u steps",
 			     h->first, h->n, MAX_PARKED + W.pace);
-}
-
-/* P3: what a read of the primary returns now. */
-static u64 read_sector(u32 s)
-{
-	u64 block = s / SPB, v;
-	u32 slot;
-
-	if (fzc_p_read_begin(&W.p, block, block) == FZC_GO_DATA ||
-	    fzc_p_read_place(&W.p, block, &slot) == FZC_AT_DATA)
-		return W.pd[FZC_DATA].cur[s];
-	v = W.pd[FZC_DIFF].cur[slot_sector(0, FZC_DIFF, slot) + s % SPB];
-	fzc_p_slot_put(&W.p, slot);
-	return v;
 }
 
 /* After a power cut any write since the newest durable one may be the one that is there. */

@@ -24,6 +24,33 @@ u32 block_crc(const u64 *val, u32 n)
 	return ~fzc_crc32c(~0U, val, 8 * n);
 }
 
+static u8 page_step(u8 node, const struct fzc_act *act)
+{
+	const struct fzc_geometry *geo = node ? &W.sgeo : &W.pgeo;
+
+	if (act->dev != FZC_META)
+		return act->offset ? STEP_INDEX : STEP_LABEL;
+	if (act->offset < FZC_OFF_REGIONS)
+		return STEP_SUPER;
+	if (act->offset < FZC_OFF_PROGRESS)
+		return STEP_REGIONS;
+	if (act->offset < FZC_OFF_DAMAGED)
+		return STEP_PROGRESS;
+	if (act->offset < FZC_OFF_MAPS)
+		return STEP_DAMAGED;
+	return act->offset < fzc_area_offset(geo, FZC_AREA_UNSENT, 0, 0) ? STEP_CHANGED :
+									 STEP_UNSENT;
+}
+
+static u8 flush_step(u8 node, const struct fzc_act *act)
+{
+	if (act->dev == FZC_META)
+		return STEP_FLUSH_META;
+	if (act->dev != FZC_DATA)
+		return STEP_FLUSH_DIFF;
+	return !node && act->job == FZC_JOB_R10 ? STEP_FLUSH_R10 : STEP_FLUSH_DATA;
+}
+
 /* Now and then an I/O outlives what began long after it. */
 void io_delay(struct io *io, u32 percent, u32 steps)
 {
@@ -63,6 +90,17 @@ bool io_any(u8 node)
 	return false;
 }
 
+/* At least one sector of it is written, and at least one is not. */
+static void tear(struct io *io)
+{
+	u32 first = below(io->n), i;
+
+	for (i = 0; i < io->n; i++)
+		if (i != (first + 1) % io->n && (i == first || chance(50)))
+			disk_write(io->disk, io->sector + i, 1, &io->val[i], true);
+	io->n = 0;
+}
+
 /* The node loses power: a write in flight leaves some of its sectors. */
 void io_crash(u8 node, u32 keep_percent)
 {
@@ -73,6 +111,8 @@ void io_crash(u8 node, u32 keep_percent)
 		if (!io->used || io->node != node)
 			continue;
 		io->used = false;
+		if (io->torn)
+			tear(io);
 		for (i = 0; io->disk && (io->kind == IO_WRITE || io->kind == IO_HOST) && i < io->n;
 		     i++)
 			if (chance(keep_percent))
@@ -101,26 +141,56 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 		}
 		for (i = 0; i < SPB; i++)
 			io->val[i] = blob_put((const u8 *)page + i * FZC_SECTOR);
+		io->what = page_step(node, act);
 		break;
 	case FZC_ACT_FLUSH:
 		io->kind = IO_FLUSH;
 		disk_flush_begin(io->disk, &io->mark);
+		io->what = flush_step(node, act);
 		break;
 	case FZC_ACT_COPY:
 		io->kind = IO_COPY;
+		io->what = act->copy->to_dev == FZC_NR_DEVS ? STEP_VERIFY :
+			   act->copy->to_dev == FZC_DATA ? STEP_MERGE_READ : STEP_FOLD_READ;
 		break;
 	}
+	reached(node, io->what, BEGUN, io);
 }
 
 static void act_done(struct io *io, int err)
 {
 	struct fzc_act act = io->act;
+	u8 node = io->node, what = io->what;
 
 	io->used = false;
-	if (io->node)
+	if (node)
 		fzc_s_done(&W.s, &act, err);
 	else
 		fzc_p_done(&W.p, &act, err);
+	reached(node, what, ENDED, NULL);
+}
+
+/* A write that fails may have got to the disk, or some of it. */
+static void write_part(struct disk *d, u32 sector, u32 n, const u64 *val)
+{
+	u32 percent = 50 * below(3), i;
+
+	for (i = 0; i < n; i++)
+		if (chance(percent))
+			disk_write(d, sector + i, 1, &val[i], false);
+}
+
+/* Of @n sectors; false: it failed. */
+static bool write_ends(struct io *io, u8 what, u8 dev, u32 sector, u32 n, const u64 *val, bool fua)
+{
+	struct disk *d = disk_of(io->node, dev);
+
+	if (io_fails(io->node, what, dev)) {
+		write_part(d, sector, n, val);
+		return false;
+	}
+	disk_write(d, sector, n, val, fua);
+	return true;
 }
 
 /* A flush that fails for once; what it should have made durable is not. */
@@ -140,16 +210,21 @@ static void copy_step(struct io *io)
 
 	if (!(io->step & 1)) {
 		memset(io->val, 0, sizeof(io->val));
-		if (!it->zero)
+		if (!it->zero && io_fails(io->node, io->what, c->from_dev))
+			it->result = FZC_COPY_EIO;
+		else if (!it->zero)
 			memcpy(io->val, disk_of(io->node, c->from_dev)->cur +
 			       slot_sector(io->node, c->from_dev, it->from), 8 * n);
-		if (it->check && block_crc(io->val, n) != it->crc)
+		if (it->result == FZC_COPY_OK && it->check && block_crc(io->val, n) != it->crc)
 			it->result = FZC_COPY_BAD;
 	} else if (it->result == FZC_COPY_OK && c->to_dev != FZC_NR_DEVS) {
 		u32 to = c->to_dev == FZC_DATA ? it->block * SPB :
 			 slot_sector(io->node, c->to_dev, it->to);
+		u8 what = c->to_dev == FZC_DATA ? STEP_MERGE_WRITE : STEP_FOLD_WRITE;
 
-		disk_write(disk_of(io->node, c->to_dev), to, n, io->val, false);
+		if (!write_ends(io, what, c->to_dev, to, n, io->val, false))
+			it->result = FZC_COPY_EWRITE;
+		reached(io->node, what, ENDED, NULL);
 	}
 	if (++io->step == 2 * c->n)
 		act_done(io, 0);
@@ -163,15 +238,48 @@ static void fill_step(struct io *io)
 	u32 n = block_sectors(block), i;
 
 	if (!io->step++) {
+		if (io_fails(0, STEP_FILL_READ, FZC_DATA)) {
+			io->used = false;
+			host_part_failed(h, false);
+			return;
+		}
 		memcpy(io->val, W.pd[FZC_DATA].cur + block * SPB, 8 * n);
 		for (i = 0; i < n; i++)
 			if (block * SPB + i >= h->first && block * SPB + i < h->first + h->n)
 				io->val[i] = h->val;
 		return;
 	}
-	disk_write(io->disk, io->sector, n, io->val, false);
 	io->used = false;
-	host_part_done(h);
+	if (write_ends(io, STEP_FILL_WRITE, FZC_DIFF, io->sector, n, io->val, false))
+		host_part_done(h);
+	else
+		host_part_failed(h, true);
+	reached(0, STEP_FILL_WRITE, ENDED, NULL);
+}
+
+static void host_write_step(struct io *io)
+{
+	bool slot = io->disk == &W.pd[FZC_DIFF];
+
+	io->used = false;
+	if (write_ends(io, io->what, slot ? FZC_DIFF : FZC_DATA, io->sector, io->n, io->val,
+		       io->fua))
+		host_part_done(io->hop);
+	else
+		host_part_failed(io->hop, slot);
+	reached(0, io->what, ENDED, NULL);
+}
+
+static void host_read_step(struct io *io)
+{
+	bool slot = io->place[0] == FZC_AT_SLOT;
+	bool fails = io_fails(0, slot ? STEP_HOST_READ_SLOT : STEP_HOST_READ_DATA,
+			      slot ? FZC_DIFF : FZC_DATA);
+
+	if (slot)
+		fzc_p_slot_put(&W.p, io->slot[0]);
+	io->used = false;
+	host_read_done(io->hop, fails ? NULL : io->disk->cur + io->sector);
 }
 
 static void send_frame(const struct fzc_xfer *x, const u64 *val)
@@ -194,6 +302,7 @@ static void send_frame(const struct fzc_xfer *x, const u64 *val)
 		zero &= !val[i];
 	pk->zero = zero;
 	conn_push(&W.pc->ps, pk, W.pc->cut);
+	reached(0, STEP_FRAME + FZC_MSG_DATA, BEGUN, NULL);
 }
 
 static void xfer_step(struct io *io)
@@ -203,10 +312,13 @@ static void xfer_step(struct io *io)
 	u32 n = block_sectors(block), i;
 
 	if (io->step < x->n) {
-		const u64 *from = io->place[io->step] == FZC_AT_SLOT ?
+		bool slot = io->place[io->step] == FZC_AT_SLOT;
+		const u64 *from = slot ?
 			W.pd[FZC_DIFF].cur + slot_sector(0, FZC_DIFF, io->slot[io->step]) :
 			W.pd[FZC_DATA].cur + block * SPB;
 
+		io->err |= io_fails(0, slot ? STEP_SEND_SLOT : STEP_SEND_DATA,
+				    slot ? FZC_DIFF : FZC_DATA);
 		memcpy(io->val + io->step * SPB, from, 8 * n);
 		io->step++;
 		return;
@@ -215,6 +327,10 @@ static void xfer_step(struct io *io)
 	for (i = 0; i < x->n; i++)
 		if (io->place[i] == FZC_AT_SLOT)
 			fzc_p_slot_put(&W.p, io->slot[i]);
+	if (io->err) {
+		fzc_p_unpick(&W.p, x, true);
+		return;
+	}
 	rest = x->n > 1 && chance(30) ? fzc_p_split(&W.p, x, 1 + below(x->n - 1)) : NULL;
 	i = x->n;
 	if (fzc_p_sent(&W.p, x))
@@ -235,32 +351,31 @@ static void rx_step(struct io *io)
 		u32 to = dev == FZC_DATA ? block * SPB : slot_sector(1, dev, slot);
 
 		if (!rx->zero || dev == FZC_DATA)
-			disk_write(&W.sd[dev], to, block_sectors(block), io->val + io->step * SPB,
-				   false);
+			io->err |= !write_ends(io, dev == FZC_DATA ? STEP_RX_DATA : STEP_RX_SLOT,
+					       dev, to, block_sectors(block),
+					       io->val + io->step * SPB, false);
 		io->step++;
 		return;
 	}
 	for (i = 0; i < rx->n; i++)
 		crc[i] = block_crc(io->val + i * SPB, block_sectors(rx->first + i));
 	io->used = false;
-	fzc_s_data_done(&W.s, rx, rx->zero ? NULL : crc, 0);
+	fzc_s_data_done(&W.s, rx, rx->zero ? NULL : crc, io->err ? -EIO : 0);
+	reached(1, STEP_FRAME + FZC_MSG_DATA, ENDED, NULL);
 }
 
 static void io_advance(struct io *io)
 {
 	switch (io->kind) {
 	case IO_READ:
-		if (io->place[0] == FZC_AT_SLOT)
-			fzc_p_slot_put(&W.p, io->slot[0]);
-		io->used = false;
-		host_read_done(io->hop, io->disk->cur + io->sector);
+		host_read_step(io);
 		break;
 	case IO_WRITE:
-		disk_write(io->disk, io->sector, io->n, io->val, io->fua);
-		act_done(io, 0);
+		act_done(io, write_ends(io, io->what, io->act.dev, io->sector, io->n, io->val,
+					io->fua) ? 0 : -EIO);
 		break;
 	case IO_FLUSH:
-		if (flush_fails(io)) {
+		if (io_fails(io->node, io->what, io->act.dev) || flush_fails(io)) {
 			act_done(io, -EIO);
 			break;
 		}
@@ -271,9 +386,7 @@ static void io_advance(struct io *io)
 		copy_step(io);
 		break;
 	case IO_HOST:
-		disk_write(io->disk, io->sector, io->n, io->val, io->fua);
-		io->used = false;
-		host_part_done(io->hop);
+		host_write_step(io);
 		break;
 	case IO_FILL:
 		fill_step(io);

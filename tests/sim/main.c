@@ -76,7 +76,9 @@ static void make_side(struct fzc_geometry *geo, struct fzc_opts *opts, struct di
 
 	if (fzc_geometry_init(geo, W.sectors, 4096, why))
 		abort();
-	geo->max_open = 3 + below(4);
+	geo->region_shift = chance(50) ? 0 : 1 + below(2);
+	geo->regions = ((geo->blocks - 1) >> geo->region_shift) + 1;
+	geo->max_open = 2 + below(4);
 	geo->slots[0] = chance(second ? 20 : 40) ? 4 + below(6) : W.blocks;
 	geo->slots[1] = second ? (chance(10) ? 6 + below(6) : W.blocks) : 0;
 	if (second && geo->slots[0] < W.blocks && chance(70))
@@ -86,6 +88,8 @@ static void make_side(struct fzc_geometry *geo, struct fzc_opts *opts, struct di
 	if (!second)
 		opts->pair = random_id();
 	memset(opts->data_hash, 1, 32);
+	for (i = 0; i < FZC_NR_DEVS; i++)
+		memset(opts->device[i].id, 'a' + i, FZC_DEVICE_ID_LEN - 1);
 	disk_init(&d[FZC_META], fzc_meta_bytes(geo) / FZC_SECTOR);
 	disk_init(&d[FZC_DATA], W.sectors);
 	for (i = 0; i < (second ? 2U : 1U); i++)
@@ -129,6 +133,7 @@ static void make_world(u64 seed, bool verbose)
 	make_side(&W.pgeo, &W.popts, W.pd, false);
 	make_side(&W.sgeo, &W.sopts, W.sd, true);
 	W.popts.identical = chance(70);
+	W.faulty = chance(15);
 	W.archivist = chance(25);
 	W.sick = chance(15);
 	W.sopts.verify = chance(30);
@@ -296,7 +301,7 @@ static void stops(void)
 
 static void connection_events(void)
 {
-	if (W.pstate == RUNNING && !W.pc && !W.p_want_stop && chance(50))
+	if (W.pstate == RUNNING && !W.pc && !W.p_want_stop && W.step >= W.no_link && chance(50))
 		p_connect();
 	if (W.pstate == RUNNING && W.pc && (W.p_drops || (W.pc->cut && chance(30))))
 		p_disconnect();
@@ -345,11 +350,11 @@ static bool do_one(u32 what)
 	case 8: connection_events(); return true;
 	case 9: return maybe_freeze();
 	case 10:
-		if (W.pstate == RUNNING)
+		if (W.pstate != DOWN)
 			fzc_p_tick(&W.p);
 		return true;
 	default:
-		if (W.sstate == RUNNING)
+		if (W.sstate != DOWN)
 			fzc_s_tick(&W.s);
 		return true;
 	}
@@ -376,6 +381,7 @@ static void step(void)
 	u32 tries, pick, what;
 
 	W.step++;
+	strike_prepare();
 	for (tries = 0; tries < 8; tries++) {
 		pick = below(W.weight_sum);
 		for (what = 0; pick >= W.weight[what]; what++)
@@ -383,6 +389,8 @@ static void step(void)
 		if (do_one(what))
 			break;
 	}
+	strike();
+	strike_heals();
 	stops();
 	if (W.freeze_at && W.step > W.freeze_at + 400 && W.pstate == RUNNING) {
 		W.freeze_at = 0;
@@ -643,6 +651,8 @@ static void print_stats(const struct stats *st, double seconds)
 	       (unsigned long long)st->rollbacks, (unsigned long long)st->heals);
 	printf("%llu images not committed because of a rotten block\n",
 	       (unsigned long long)st->verify_bad);
+	printf("%llu I/O errors, %llu host writes failed because of one\n",
+	       (unsigned long long)st->io_errors, (unsigned long long)st->host_errors);
 	printf("%llu images of more blocks than slots; %llu writes paced, %llu of them went on in time, %llu late\n",
 	       (unsigned long long)st->tight, (unsigned long long)st->paced,
 	       (unsigned long long)st->paced_ok, (unsigned long long)st->paced_late);

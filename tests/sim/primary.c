@@ -131,6 +131,7 @@ static void send_msg(const struct fzc_msg *msg)
 		free(pk);
 	else
 		conn_push(&W.pc->ps, pk, W.pc->cut);
+	reached(0, STEP_FRAME + msg->type, BEGUN, NULL);
 }
 
 static void boot_done(void)
@@ -147,7 +148,7 @@ static void stop_done(void)
 	if (W.pstate != STOPPING || !fzc_p_stopped(&W.p) || io_any(0))
 		return;
 	W.pstate = DOWN;
-	if (W.p.stop_failed && !W.sick)
+	if (W.p.stop_failed && !W.sick && !W.errors)
 		fail("a clean stop failed: %s", W.p.reason);
 	if (W.p.stop_failed)	/* what a flush did not take is lost sooner or later: now */
 		p_crash(50);
@@ -216,6 +217,7 @@ bool p_send_step(void)
 	io->x = x;
 	for (i = 0; i < x->n; i++)
 		io->place[i] = fzc_p_source(&W.p, x, x->first + i, &io->slot[i]);
+	reached(0, io->place[0] == FZC_AT_SLOT ? STEP_SEND_SLOT : STEP_SEND_DATA, BEGUN, io);
 	return true;
 }
 
@@ -261,6 +263,7 @@ bool p_deliver(void)
 	}
 	if (err)
 		p_disconnect();
+	reached(0, STEP_FRAME + pk->msg.type, ENDED, NULL);
 	free(pk);
 	p_check_cut();
 	return true;
@@ -273,7 +276,12 @@ void p_boot(void)
 
 	memset(W.pmem, 0, W.pbytes);
 	fzc_p_init(&W.p, W.pmem, &W.pgeo, &W.popts);
+	W.pstate = LOADING;
 	while (fzc_p_load_next(&W.p, &load)) {
+		if (io_fails(0, STEP_LOAD, load.dev)) {
+			W.pstate = DOWN;	/* refused; it is tried again */
+			return;
+		}
 		page_get(&W.pd[load.dev], load.offset, &a);
 		if (load.both)
 			page_get(&W.pd[load.dev], load.offset + FZC_PAGE, &b);
@@ -284,7 +292,6 @@ void p_boot(void)
 	}
 	if (fzc_p_start(&W.p))
 		fail("the primary does not start: %s", W.p.reason);
-	W.pstate = LOADING;
 	W.last_cut = W.p.sb.freeze.id;
 	W.freeze_at = 0;
 }

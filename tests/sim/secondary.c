@@ -105,6 +105,7 @@ static void send_msg(const struct fzc_msg *msg)
 		free(pk);
 	else
 		conn_push(&W.sc->sp, pk, W.sc->cut);
+	reached(1, STEP_FRAME + msg->type, BEGUN, NULL);
 }
 
 void s_disconnect(void)
@@ -145,7 +146,7 @@ static void stop_done(void)
 	if (W.sstate != STOPPING || !fzc_s_stopped(&W.s) || io_any(1))
 		return;
 	W.sstate = DOWN;
-	if (W.s.stop_failed && !W.sick)
+	if (W.s.stop_failed && !W.sick && !W.errors)
 		fail("a clean stop of the secondary failed: %s", W.s.reason);
 	if (W.s.stop_failed)
 		s_crash(50);
@@ -195,6 +196,7 @@ static bool deliver_data(const struct packet *pk)
 	io = io_new(1, IO_RX);
 	io->rx = rx;
 	memcpy(io->val, pk->val, sizeof(io->val));
+	reached(1, rx->direct ? STEP_RX_DATA : STEP_RX_SLOT, BEGUN, io);
 	return true;
 }
 
@@ -247,6 +249,8 @@ bool s_deliver(void)
 			fail("the secondary does not understand its peer: %s", W.s.reason);
 		s_disconnect();
 	}
+	if (!pk->data)
+		reached(1, STEP_FRAME + pk->msg.type, ENDED, NULL);
 	free(pk);
 	return true;
 }
@@ -258,7 +262,12 @@ void s_boot(void)
 
 	memset(W.smem, 0, W.sbytes);
 	fzc_s_init(&W.s, W.smem, &W.sgeo, &W.sopts);
+	W.sstate = LOADING;
 	while (fzc_s_load_next(&W.s, &load)) {
+		if (io_fails(1, STEP_LOAD, load.dev)) {
+			W.sstate = DOWN;
+			return;
+		}
 		page_get(&W.sd[load.dev], load.offset, &a);
 		if (load.both)
 			page_get(&W.sd[load.dev], load.offset + FZC_PAGE, &b);
@@ -269,7 +278,6 @@ void s_boot(void)
 	}
 	if (fzc_s_start(&W.s))
 		fail("the secondary does not start: %s", W.s.reason);
-	W.sstate = LOADING;
 }
 
 void s_crash(u32 keep)

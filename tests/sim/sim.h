@@ -58,6 +58,7 @@ void disk_init(struct disk *d, u32 sectors);
 void disk_copy(struct disk *to, const struct disk *from);
 void disk_write(struct disk *d, u32 sector, u32 n, const u64 *val, bool fua);
 void disk_crash(struct disk *d, u32 keep_percent);
+void disk_lose(struct disk *d);
 void disk_flush_begin(const struct disk *d, struct disk_mark *m);
 void disk_flush_end(struct disk *d, struct disk_mark *m);
 void blob_reset(void);
@@ -74,6 +75,9 @@ struct io {
 	bool used;
 	u8 kind;
 	u8 node;	/* 0: primary, 1: secondary */
+	u8 what;	/* enum step */
+	bool err;	/* some of it failed */
+	bool torn;	/* in a power cut some of it gets to the disk, and some does not */
 	bool fua;
 	u32 step;	/* of those that take several */
 	u32 until;	/* a slow one does nothing before this step of the world */
@@ -129,6 +133,8 @@ struct hop {
 	u32 first, n;	/* sectors */
 	u64 val;
 	u32 parts;
+	bool err;	/* a part failed, the host is told */
+	bool diff_err;	/* a write to DIFF failed, the core knows what to do */
 	bool woken;	/* parked: may try again */
 	bool pacing;	/* parked: for want of a slot */
 	u32 parked_at;	/* parked: since this step, 0: not */
@@ -153,9 +159,66 @@ struct stats {
 	u64 schedules, steps, commits, crashes, aborts, merged, recoveries, rollbacks, heals;
 	u64 tight, paced, paced_ok, paced_late, verify_bad;
 	u64 hits[P_MODES][S_MODES][F_NR];
+	u64 io_errors, host_errors;
 };
 
 enum node_state { DOWN, LOADING, RUNNING, STOPPING };
+
+/* ---- what happens, step by step (steps.c) ---- */
+
+/* What a disk does for one of the two, then each frame by its type. */
+enum step {
+	STEP_SUPER, STEP_REGIONS, STEP_PROGRESS, STEP_DAMAGED, STEP_CHANGED, STEP_UNSENT,
+	STEP_LABEL, STEP_INDEX, STEP_LAST_PAGE = STEP_INDEX,
+	STEP_FLUSH_META, STEP_FLUSH_DATA, STEP_FLUSH_R10, STEP_FLUSH_DIFF,
+	STEP_LAST_FLUSH = STEP_FLUSH_DIFF,
+	STEP_MERGE_WRITE, STEP_FOLD_WRITE, STEP_HOST_WRITE_DATA, STEP_HOST_WRITE_SLOT,
+	STEP_FILL_WRITE, STEP_RX_SLOT, STEP_RX_DATA, STEP_LAST_WRITE = STEP_RX_DATA,
+	STEP_MERGE_READ, STEP_FOLD_READ, STEP_VERIFY, STEP_HOST_READ_DATA, STEP_HOST_READ_SLOT,
+	STEP_FILL_READ, STEP_SEND_DATA, STEP_SEND_SLOT, STEP_LOAD,
+	STEP_FRAME, NR_STEPS = STEP_FRAME + FZC_NR_MSG,
+};
+
+/* A frame begins when it is sent, and has ended when the receiver has looked at it. */
+enum instant { BEGUN, ENDING, ENDED, NR_INSTANTS };
+
+enum p_state { P_AWAY, P_STARTING, P_NORMAL, P_MERGING, P_CLOSING, P_DELIVERING, P_ALL_SENT,
+	       P_IN_DOUBT, P_STOPPING, NR_P_STATES };
+enum s_state { S_AWAY, S_STARTING, S_COPYING, S_STAGING, S_FREEZING, S_MERGING, S_RECOVERED,
+	       S_STOPPING, NR_S_STATES };
+
+enum strike {
+	X_P_LOST, X_P_SOME, X_P_KEPT, X_P_TWICE, X_S_LOST, X_S_SOME, X_S_KEPT, X_S_TWICE, X_BOTH,
+	X_CUT, X_FLAP, X_OLD, X_TORN, X_ERROR, X_DEAD, NR_STRIKES,
+};
+
+/* Where a schedule stands: one number for node, step, instant and both states. */
+struct point {
+	u8 node, step, instant, p, s;
+};
+
+#define NR_POINTS	(2 * NR_STEPS * NR_INSTANTS * NR_P_STATES * NR_S_STATES)
+
+static inline u32 point_id(const struct point *at)
+{
+	return (((at->node * NR_STEPS + at->step) * NR_INSTANTS + at->instant) * NR_P_STATES +
+		at->p) * NR_S_STATES + at->s;
+}
+
+/* One fault at one point of one schedule, and what is true then. */
+struct plan {
+	bool armed;
+	u8 strike;	/* enum strike */
+	struct point at;
+	u32 nth;	/* time that the schedule gets there */
+	u32 old_at;	/* X_OLD: step from which the old disks are */
+	u32 again;	/* X_..._TWICE: the node's writes until the next power cut */
+	bool hit;	/* it is due as soon as the running activity has ended */
+	u32 fired;	/* step, 0: not yet */
+	struct io *io;	/* the one that it hits */
+	struct disk old[FZC_NR_DEVS];
+	bool have_old;
+};
 
 #define ACTIVITIES	12
 
@@ -167,6 +230,10 @@ struct world {
 	bool verbose;
 	bool failed;
 	bool excused;	/* ended early, for no fault of the core */
+	bool faulty;	/* any I/O may fail */
+	bool dead[2][FZC_NR_DEVS][3];	/* by node, device: writes, flushes, reads all fail */
+	bool errors;	/* some I/O failed on purpose */
+	struct plan plan;
 	bool archivist;	/* backups are taken often */
 	bool sick;	/* flushes fail now and then */
 	bool slow;	/* some I/O takes very long */
@@ -174,6 +241,7 @@ struct world {
 	bool calm;	/* no more faults: progress is owed */
 	u32 pace;	/* steps that a write may be made to wait for a slot */
 	u32 hung;	/* until this step nothing comes over the link */
+	u32 no_link;	/* until this step nobody connects */
 	u32 sectors;
 	u32 blocks;
 	struct fzc_geometry pgeo, sgeo;
@@ -240,6 +308,20 @@ struct disk *disk_of(u8 node, u8 dev);
 u32 slot_sector(u8 node, u8 dev, u32 slot);
 void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page);
 
+/* steps.c: where schedules get, and the fault that is planned for one of these points */
+extern const char *const step_name[NR_STEPS];
+extern const char *const p_state_name[NR_P_STATES];
+extern const char *const s_state_name[NR_S_STATES];
+extern void (*on_point)(u32 id, const struct point *at);
+u8 p_state(void);
+u8 s_state(void);
+void reached(u8 node, u8 step, u8 instant, struct io *io);
+bool io_fails(u8 node, u8 step, u8 dev);
+void strike(void);
+void strike_heals(void);
+void strike_prepare(void);
+
+
 /* host.c: the host and its view of the primary (P3) */
 bool host_new(void);
 bool host_retry(void);
@@ -248,6 +330,7 @@ void host_check_woken(void);
 void host_check_paced(const struct fzc_xfer *x, u64 wanted);
 u64 host_wanted(void);
 void host_part_done(struct hop *h);
+void host_part_failed(struct hop *h, bool diff);
 void host_read_done(struct hop *h, const u64 *val);
 void host_synced(u64 ticket, int err);
 void host_check_primary(bool after_crash);
