@@ -201,6 +201,10 @@ class Load:
     def writes(self):
         return int(self.ctl("stats").split()[1])
 
+    def worst(self):
+        """The longest that a request took since the last time this was asked, in ms."""
+        return int(self.ctl("worst"))
+
     def work(self, writes=50, timeout=60):
         """Until it has written so often."""
         end, until = time.monotonic() + timeout * vm.SLOW, self.writes() + writes

@@ -10,6 +10,7 @@
  *	call | return N            the same around something else
  *	pause | resume             pause: returns with nothing in flight and all flushed
  *	stop | stats
+ *	worst	  the longest that a request took since the last time this was asked, in ms
  *
  * Exit code: 0 good, 1 trouble, 2 usage, 3 a read returned what it must not.
  */
@@ -100,6 +101,8 @@ static atomic_int inflight;
 static atomic_long issued, reads, writes, flushes, zeroes, unchecked, failed, bad;
 static uint64_t fill_next;
 static struct timespec begun;
+static atomic_ulong worst_ns, since_ns[MAX_DEPTH + 1];	/* begin of a thread's request, or 0 */
+static __thread long me = MAX_DEPTH;			/* who is no worker */
 
 static void die(const char *fmt, ...)
 {
@@ -180,6 +183,34 @@ static void remember(uint64_t sector, uint32_t seq)
 	forgotten[sector] = logical_now;
 }
 
+/* Between these two a request is the device's. */
+static void clock_starts(void)
+{
+	since_ns[me] = now_ns();
+}
+
+static void note_worst(unsigned long since)
+{
+	unsigned long took = since ? now_ns() - since : 0, worst = worst_ns;
+
+	while (took > worst && !atomic_compare_exchange_weak(&worst_ns, &worst, took))
+		;
+}
+
+static void clock_stops(void)
+{
+	note_worst(since_ns[me]);
+	since_ns[me] = 0;
+}
+
+/* Those that have not ended count, too. */
+static unsigned long take_worst(void)
+{
+	for (long i = 0; i <= MAX_DEPTH; i++)
+		note_worst(since_ns[i]);
+	return atomic_exchange(&worst_ns, 0);
+}
+
 static uint32_t submit(uint16_t kind, uint64_t sector, uint32_t count)
 {
 	uint32_t seq;
@@ -253,7 +284,9 @@ static void do_write(struct stamp *buf, uint64_t sector, uint32_t count, bool fu
 	ssize_t n;
 
 	make_stamps(buf, seq, sector, count);
+	clock_starts();
 	n = fua ? write_fua(buf, len, sector * SECTOR) : pwrite(dev, buf, len, sector * SECTOR);
+	clock_stops();
 	done(seq, kind, n == (ssize_t)len ? 0 : n < 0 ? errno : EIO);
 	writes++;
 }
@@ -261,8 +294,12 @@ static void do_write(struct stamp *buf, uint64_t sector, uint32_t count, bool fu
 static void do_flush(void)
 {
 	uint32_t seq = submit(OP_FLUSH, 0, 0);
+	int err;
 
-	done(seq, OP_FLUSH, fdatasync(dev) ? errno : 0);
+	clock_starts();
+	err = fdatasync(dev) ? errno : 0;
+	clock_stops();
+	done(seq, OP_FLUSH, err);
 	flushes++;
 }
 
@@ -274,11 +311,13 @@ static void do_zero(uint64_t sector, uint32_t count, bool discard)
 	uint64_t range[2] = { sector * SECTOR, (uint64_t)count * SECTOR };
 	int err;
 
+	clock_starts();
 	if (discard)
 		err = ioctl(dev, BLKDISCARD, range) ? errno : 0;
 	else
 		err = fallocate(dev, FALLOC_FL_ZERO_RANGE | FALLOC_FL_KEEP_SIZE, range[0],
 				range[1]) ? errno : 0;
+	clock_stops();
 	if (discard && (err == EOPNOTSUPP || err == ENOTTY))
 		err = 0;	/* allowed to change nothing */
 	done(seq, kind, err);
@@ -333,7 +372,9 @@ static void do_read(struct stamp *buf, uint64_t sector, uint32_t count)
 	pthread_mutex_lock(&lock);
 	since = logical_now++;
 	pthread_mutex_unlock(&lock);
+	clock_starts();
 	n = pread(dev, buf, (size_t)count * SECTOR, sector * SECTOR);
+	clock_stops();
 	reads++;
 	if (n != (ssize_t)count * SECTOR) {
 		fprintf(stderr, "fzload: read of %u sectors at %lu: %s\n", count, sector,
@@ -431,6 +472,7 @@ static void *worker(void *arg)
 
 	if (!buf)
 		die("no memory");
+	me = (long)arg;
 	rnd |= !rnd;
 	for (int i = 0; i < 8; i++)
 		xorshift(&rnd);
@@ -537,6 +579,8 @@ static void command(char *text, char *reply, size_t len)
 		paused = false;
 	} else if (!strcmp(word, "stop")) {
 		stopping = true;
+	} else if (!strcmp(word, "worst")) {
+		snprintf(reply, len, "ok %lu", take_worst() / 1000000);
 	} else if (!strcmp(word, "stats")) {
 		snprintf(reply, len, "ok ");
 		print_stats(reply + 3, len - 3);
