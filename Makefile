@@ -39,6 +39,7 @@ endif
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
 	sim-mutants model freezectl-tests cases bench-coalesce check-kernels check-debug \
+	torture torture-fs torture-postgres torture-plant torture-report \
 	clean help
 
 all: module tools ## build the module and the tools into build/ (KDIR= names the kernel)
@@ -125,6 +126,30 @@ check-kernels: tools ## the core cases on Debian's 6.1, 6.12 and 7.3 (K= takes o
 check-debug: tools ## the quick cases on a kernel with KASAN, lockdep, kmemleak (K= selects)
 	@scripts/setup debug
 	@K='$(K)' scripts/check-debug
+
+torture: ## machines that die and links that break, round after round (HOURS= ROUNDS= SEED=)
+	@scripts/setup check
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/torture/torture.py $(if $(HOURS),--hours $(HOURS)) \
+		$(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(SEED),--seed $(SEED))
+
+torture-fs: ## XFS and ext4 in use, frozen, killed, recovered: CYCLES= times (50)
+	@scripts/setup check
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/torture/fs.py $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
+
+torture-postgres: ## a PostgreSQL under pgbench, the same: CYCLES= times (4)
+	@scripts/setup check
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/torture/postgres.py $(if $(CYCLES),--cycles $(CYCLES)) $(if $(SEED),--seed $(SEED))
+
+torture-plant: ## rules removed from the module, one at a time: the torture must notice (K= takes one)
+	@scripts/setup check
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/torture/plant.py $(K)
+
+torture-report: ## the totals of all rounds of torture until now
+	@/usr/bin/python3 tests/torture/journal.py
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
