@@ -110,6 +110,7 @@ static void commit_done(struct fzc_score *s)
 
 	s->commit_at = 0;
 	s->commit.number = 0;
+	s->full = false;
 	s->say_committed = s->link == FZC_SLINK_UP;
 	s->say_merged = direct && s->say_committed;
 	s->overlay = !direct;

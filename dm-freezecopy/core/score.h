@@ -77,6 +77,7 @@ struct fzc_score {
 	struct fzc_rx rx[FZC_MAX_RX];
 	bool hold;		/* the receiver has to wait before it takes another frame */
 	u64 full_frame;		/* FULL is to be sent */
+	bool full;		/* and was announced */
 	u32 need;		/* NEED is to be sent for so many damaged blocks */
 
 	/* sync: what was received becomes durable */

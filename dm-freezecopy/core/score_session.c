@@ -44,6 +44,7 @@ void fzc_s_connected(struct fzc_score *s)
 	s->link = FZC_SLINK_HELLO;
 	s->frames = 0;
 	s->durable = 0;
+	s->full = false;
 	s->drop = false;
 	s->ended = false;
 	s->refuse = false;
@@ -406,12 +407,26 @@ static void staged(struct fzc_score *s, struct fzc_rx *rx, u64 block, const u32 
 	fzc_map_set(&s->staged[rx->stage], block);
 }
 
+/* Once for as long as it lasts: until a commit, or a connection that begins anew. */
+static void note_full(struct fzc_score *s, const struct fzc_rx *rx)
+{
+	s->full_frame = rx->frame;
+	if (s->full)
+		return;
+	s->full = true;
+	fzc_s_say(s, "no room in diff-%c for blocks %llu+%u of image %llu: %u of %u slots are in use",
+		  rx->stage ? 'b' : 'a', (unsigned long long)rx->first, rx->n,
+		  (unsigned long long)s->sb.building + (rx->stage != s->sb.stage_cur),
+		  s->stage[rx->stage].used, s->stage[rx->stage].nslots);
+	fzc_s_event(s, FZC_EVENT_SHORT);
+}
+
 void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int err)
 {
 	u64 b;
 
 	if (rx->full)
-		s->full_frame = rx->frame;
+		note_full(s, rx);
 	else if (!rx->direct)
 		for (b = rx->first; b < rx->first + rx->n; b++)
 			staged(s, rx, b, crc, err);
