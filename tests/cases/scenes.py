@@ -1,14 +1,21 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Scenes that several cases begin with: a volume held in one of its modes while a load goes on."""
 
+import time
+
 import pytest
 
+import machines as vm
 from conftest import BY_ID, MIB, NAME
 
 MIXED = {"depth": 4, "flush_every": 20, "fua_pct": 10, "read_pct": 20, "discard_pct": 2, "zeroes_pct": 2,
          "hot": 30}
 # A part of the volume that is overwritten again and again: a freeze finds much of it to divert.
 SMALL = {**MIXED, "to": 8 * MIB // 512, "max": 65536}
+# One that leaves the machine time: how long its requests take can be compared.
+STEADY = {"depth": 2, "rate": 60, "max": 16384, "to": 4 * MIB // 512, "flush_every": 20, "fua_pct": 10,
+          "read_pct": 20, "hot": 30}
+STALL = 2000	# ms that none of them may take
 SLOW_WIRE = "rate 1mbit"
 SLOW_DISK = 64 * 1024	# bytes a second
 ENOUGH = 2 * MIB	# takes a while over the one and to the other
@@ -49,6 +56,26 @@ def commit(pair, load):
     number = load.freeze()
     judge(pair, number)
     return number
+
+
+def try_freeze(load, seconds=60):
+    """A freeze as soon as one can be made; its number."""
+    end = time.monotonic() + seconds * vm.SLOW
+    while True:
+        try:
+            return load.freeze()
+        except vm.CommandError:
+            if time.monotonic() > end:
+                raise
+        time.sleep(0.3)
+
+
+def deliver(pair, load):
+    """Connected again, or still; a freeze that is judged.  None before it counts: it may have been aborted."""
+    pair.wait_connected()
+    pair.wait("primary", lambda s: s["phase"] == "none" and s["mode"] == "normal", what="the freeze before ends")
+    judge(pair, try_freeze(load))
+    healthy(load)
 
 
 def wait_bytes(pair, key, size=ENOUGH):

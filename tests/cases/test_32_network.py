@@ -9,7 +9,7 @@ import time
 import pytest
 
 import scenes
-from conftest import DIFFS, MIB
+from conftest import DIFFS, MIB, NAME
 from test_30_frames import through_proxy
 
 pytestmark = pytest.mark.module
@@ -105,6 +105,43 @@ def test_peer_does_not_read(pair):
         load.work(50)
     scenes.deliver(pair, load)
     proxy.heal()
+    scenes.finish(pair, load)
+
+
+@long
+def test_removed_while_the_other_stands_still(pair):
+    """Each side, with a socket that is full or that waits for the rest of a frame."""
+    load = volume(pair)
+    with stopped(pair.secondary):
+        load.work(200)
+        load.stop()
+        pair.primary.run(f"dmsetup remove --retry {NAME} && rmmod dm_freezecopy", timeout=40)
+    pair.start("primary")
+    pair.wait_connected()
+    load = pair.load(**{**scenes.STEADY, "rate": 0})
+    load.work(100)
+    with stopped(pair.primary):
+        pair.secondary.run(f"dmsetup remove --retry {NAME} && rmmod dm_freezecopy", timeout=40)
+    pair.start("secondary")
+    scenes.deliver(pair, load)
+    scenes.finish(pair, load)
+
+
+@long
+def test_two_connections_and_a_storm(pair):
+    """The connection that there is stays; one that is cut again and again is there in the end."""
+    proxy = through_proxy(pair)
+    load = pair.load(**scenes.STEADY)
+    scenes.deliver(pair, load)
+    before = pair.status("primary")["ev_connect"]
+    for _ in range(5):	# closed at once: reading ends
+        pair.primary.run(["timeout", "5", "bash", "-c", "exec 3<>/dev/tcp/192.0.2.2/7744; cat <&3 >/dev/null"])
+    assert pair.status("primary")["ev_connect"] == before
+    with not_stalled(load, "a storm of connections"):
+        for _ in range(30):
+            proxy.cut()
+        scenes.deliver(pair, load)
+    print(f"{pair.status('primary')['ev_connect'] - before} more sessions")
     scenes.finish(pair, load)
 
 

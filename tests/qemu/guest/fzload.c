@@ -44,9 +44,9 @@
 
 static struct options {
 	long seed, min, max, ops, seconds, depth, flush_every, fua_pct, discard_pct, zeroes_pct,
-	     read_pct, hot, from, to, rate, writer, volume, fill;
+	     read_pct, hot, from, to, rate, writer, volume, fill, align;
 } opt = {
-	.seed = 1, .min = 512, .max = 262144, .depth = 4, .writer = 1, .volume = 1,
+	.seed = 1, .align = 512, .min = 512, .max = 262144, .depth = 4, .writer = 1, .volume = 1,
 };
 
 static const struct {
@@ -71,6 +71,7 @@ static const struct {
 	{ "writer", &opt.writer },		/* of the run: never the same twice on a volume */
 	{ "volume", &opt.volume },
 	{ "fill", &opt.fill },			/* 1: write everything once, in order */
+	{ "align", &opt.align },		/* bytes; of what begins there or lasts so long */
 };
 
 #define NR_OPTIONS (sizeof(option_names) / sizeof(*option_names))
@@ -409,13 +410,15 @@ static uint32_t pick_count(uint64_t *rnd)
 static void one_request(struct stamp *buf, uint64_t *rnd)
 {
 	uint64_t from = opt.from, to = opt.to, sector;
-	uint32_t count = pick_count(rnd), dice = xorshift(rnd) % 100;
+	uint32_t align = opt.align / SECTOR;
+	uint32_t count = (pick_count(rnd) + align - 1) / align * align, dice = xorshift(rnd) % 100;
 
 	if ((long)(xorshift(rnd) % 100) < opt.hot)
 		to = from + (to - from + 31) / 32;
 	if (count > to - from)
 		count = to - from;
 	sector = from + xorshift(rnd) % (to - from - count + 1);
+	sector -= (sector - from) % align;
 	if (opt.flush_every && xorshift(rnd) % opt.flush_every == 0)
 		do_flush();
 	if (dice < opt.read_pct)
