@@ -259,6 +259,9 @@ static int check_super(const struct fzc_super *sb, char *why)
 	if (sb->role != FZC_PRIMARY && sb->role != FZC_SECONDARY)
 		scnprintf(why, FZC_REASON_LEN, "superblock: role %u, expected %u or %u", sb->role,
 			  FZC_PRIMARY, FZC_SECONDARY);
+	else if (sb->flags & ~FZC_SB_FLAGS)
+		scnprintf(why, FZC_REASON_LEN, "superblock: flags %#x, expected none but %#x",
+			  sb->flags, (u32)FZC_SB_FLAGS);
 	else if (sb->cur > 1 || sb->stage_cur > 1)
 		scnprintf(why, FZC_REASON_LEN,
 			  "superblock: current area %u and stage %u, expected 0 or 1", sb->cur,

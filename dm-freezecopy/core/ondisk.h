@@ -71,8 +71,9 @@ struct fzc_disk_image {
 #define FZC_SB_MERGING		BIT(7)	/* secondary: the other stage is being merged */
 #define FZC_SB_RECOVERED	BIT(8)	/* secondary: recovered, writable when merged */
 #define FZC_SB_COPIED		BIT(9)	/* primary: the first copy went over all blocks */
-
 #define FZC_SB_FORMATTING	BIT(10)	/* the rest of the metadata is not written yet */
+
+#define FZC_SB_FLAGS		(2 * FZC_SB_FORMATTING - 1)	/* all of them */
 
 #define FZC_DEVICE_ID_LEN	64
 

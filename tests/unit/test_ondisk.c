@@ -154,6 +154,7 @@ static struct fzc_super some_super(void)
 
 	test_fill(&sb, sizeof(sb));
 	sb.role = 1 + test_below(2);
+	sb.flags &= FZC_SB_FLAGS;
 	sb.cur = test_below(2);
 	sb.stage_cur = test_below(2);
 	sb.last_number |= 1ULL << 63;
@@ -218,6 +219,9 @@ TEST(ondisk_super_refused)
 	CHECK(decode(&sb) == -EINVAL && strstr(why, "role"));
 	sb.role = 3;
 	CHECK(decode(&sb) == -EINVAL && strstr(why, "role"));
+	sb = some_super();
+	sb.flags |= 2 * FZC_SB_FORMATTING;
+	CHECK(decode(&sb) == -EINVAL && strstr(why, "flags"));
 	sb = some_super();
 	sb.cur = 2;
 	CHECK(decode(&sb) == -EINVAL && strstr(why, "area"));
