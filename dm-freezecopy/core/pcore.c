@@ -332,6 +332,9 @@ static void super_done(struct fzc_pcore *p, int err)
 	if (err) {
 		meta_trouble(p, "writing the superblock", err);
 		p->sb_retry = true;
+		/* the caller of the freeze must not wait for as long as it lasts */
+		if (p->phase == FZC_PHASE_DELIVER && !fzc_p_recorded(p))
+			fzc_p_give_way(p, "the cut cannot be recorded, the meta device failed");
 		return;
 	}
 	p->wake |= p->in.failed;
