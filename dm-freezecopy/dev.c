@@ -223,6 +223,28 @@ void *fzc_dev_alloc(u64 bytes)
 	return __vmalloc(bytes, GFP_KERNEL | __GFP_ZERO | __GFP_NOWARN);
 }
 
+/*
+ * In the worker, which others wait for: no I/O, and it is rather not had than
+ * waited for.
+ */
+struct fzc_chunk *fzc_dev_alloc_chunk(void)
+{
+	unsigned int noio = memalloc_noio_save();
+	struct fzc_chunk *chunk;
+
+	chunk = __vmalloc(sizeof(*chunk), GFP_NOIO | __GFP_NORETRY | __GFP_NOWARN);
+	memalloc_noio_restore(noio);
+	return chunk;
+}
+
+void fzc_dev_free_chunks(struct fzc_slots *slots)
+{
+	struct fzc_chunk *chunk;
+
+	while ((chunk = fzc_slots_drop(slots)))
+		vfree(chunk);
+}
+
 static const char *const device_name[FZC_NR_DEVS] = { "meta", "data", "diff", "diff-b" };
 
 /* Do @a and @b name a device twice?  A device may be @b's only if both are of one dm device. */

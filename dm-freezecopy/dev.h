@@ -48,7 +48,7 @@ struct fzc_role_ops {
 	void (*reset)(struct fzc_dev *dev, const struct fzc_opts *opts);
 	/* The next: no lock is needed, nothing else runs yet. */
 	bool (*load_next)(struct fzc_dev *dev, struct fzc_load *load);
-	int (*load_give)(struct fzc_dev *dev, const struct fzc_load *load,
+	int (*load_give)(struct fzc_dev *dev, struct fzc_load *load,
 			 const struct fzc_page *a, const struct fzc_page *b);
 	/* Under the lock. */
 	int (*start)(struct fzc_dev *dev);
@@ -131,6 +131,9 @@ void fzc_dev_end(struct fzc_dev *dev);
 void fzc_dev_put(struct fzc_dev *dev);
 /* A core's memory, zeroed, which may be gigabytes; NULL.  For vfree().  Sleeps. */
 void *fzc_dev_alloc(u64 bytes);
+/* Memory for slots, by FZC_ACT_GROW; NULL.  Sleeps.  And all that they have; sleeps. */
+struct fzc_chunk *fzc_dev_alloc_chunk(void);
+void fzc_dev_free_chunks(struct fzc_slots *slots);
 
 /* Claim the devices in dev->bdevt for the table's dm device: -EBUSY with a reason. */
 int fzc_dev_claim(struct fzc_dev *dev, char *why);

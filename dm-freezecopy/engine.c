@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/blkdev.h>
 #include <linux/mm.h>
+#include <linux/vmalloc.h>
 #include "core/wire.h"
 #include "dev.h"
 #include "engine.h"
@@ -90,6 +91,9 @@ static void run_now(struct fzc_dev *dev, const struct fzc_act *act)
 	case FZC_ACT_DROP:
 		dev->engine.ops->drop(dev);
 		break;
+	case FZC_ACT_SHRINK:
+		vfree(act->chunk);
+		break;
 	default:	/* SEND was done under the lock, AGAIN asks for nothing */
 		break;
 	}
@@ -110,6 +114,11 @@ static void run(struct fzc_dev *dev, struct fzc_op *op)
 	case FZC_ACT_FLUSH:
 		atomic_inc(&e->inflight);
 		fzc_io_flush(&dev->io, dev->bdev[act->dev], op_ended, op);
+		break;
+	case FZC_ACT_GROW:
+		atomic_inc(&e->inflight);
+		act->chunk = fzc_dev_alloc_chunk();
+		op_ended(op, 0);
 		break;
 	case FZC_ACT_COPY:
 		atomic_inc(&e->inflight);

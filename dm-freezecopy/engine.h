@@ -27,6 +27,7 @@ struct fzc_engine_ops {
 
 #define FZC_ENGINE_OPS	16	/* actions in flight */
 #define FZC_COPY_PAGES	(FZC_MAX_RUN_BYTES / FZC_PAGE)
+#define FZC_ENGINE_BYTES	((FZC_ENGINE_OPS + FZC_COPY_PAGES) * FZC_PAGE)
 
 struct fzc_op {
 	struct llist_node ended;

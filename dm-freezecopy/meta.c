@@ -104,6 +104,23 @@ static int read_page(struct fzc_dev *dev, const struct fzc_load *load, u64 at,
 	return r;
 }
 
+static int give(struct fzc_dev *dev, struct fzc_load *load, const struct fzc_page *a,
+		const struct fzc_page *b, char *why)
+{
+	int r;
+
+	while ((r = dev->role->load_give(dev, load, a, b)) == -EAGAIN) {
+		load->chunk = fzc_dev_alloc_chunk();
+		if (load->chunk)
+			continue;
+		strscpy(why, "no memory for the slots of a difference volume", FZC_REASON_LEN);
+		return -ENOMEM;
+	}
+	if (r)
+		strscpy(why, dev->role->reason(dev), FZC_REASON_LEN);
+	return r;
+}
+
 int fzc_meta_load(struct fzc_dev *dev, char *why)
 {
 	struct page **pages = dev->engine.copy_page;
@@ -116,10 +133,8 @@ int fzc_meta_load(struct fzc_dev *dev, char *why)
 			r = read_page(dev, &load, load.offset + FZC_PAGE, pages[1], why);
 		if (r)
 			break;
-		r = dev->role->load_give(dev, &load, page_address(pages[0]),
-					 load.both ? page_address(pages[1]) : NULL);
-		if (r)
-			strscpy(why, dev->role->reason(dev), FZC_REASON_LEN);
+		r = give(dev, &load, page_address(pages[0]),
+			 load.both ? page_address(pages[1]) : NULL, why);
 		cond_resched();
 	}
 	return r;

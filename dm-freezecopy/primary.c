@@ -210,6 +210,7 @@ static void primary_release(struct fzc_dev *dev)
 	struct fzc_primary *pr = fzc_primary_of(dev);
 
 	fzc_primary_send_exit(pr);
+	fzc_dev_free_chunks(&pr->core.slots);
 	vfree(pr->mem);
 }
 
@@ -217,6 +218,7 @@ static void primary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
 {
 	struct fzc_primary *pr = fzc_primary_of(dev);
 
+	fzc_dev_free_chunks(&pr->core.slots);
 	memset(&pr->core, 0, sizeof(pr->core));
 	pr->troubles = 0;
 	pr->merge_waits = false;
@@ -229,7 +231,7 @@ static bool primary_load_next(struct fzc_dev *dev, struct fzc_load *load)
 	return fzc_p_load_next(&fzc_primary_of(dev)->core, load);
 }
 
-static int primary_load_give(struct fzc_dev *dev, const struct fzc_load *load,
+static int primary_load_give(struct fzc_dev *dev, struct fzc_load *load,
 			     const struct fzc_page *a, const struct fzc_page *b)
 {
 	return fzc_p_load_give(&fzc_primary_of(dev)->core, load, a, b);
@@ -528,6 +530,9 @@ static void primary_query(struct fzc_dev *dev, struct fzc_query *q)
 	q->tx_blocks = pr->tx_blocks;
 	q->in_sync = fzc_p_in_sync(p);
 	q->backoff_ms = backoff_ms(pr);
+	q->mem_maps = fzc_p_bytes(&dev->geo);
+	q->mem_slots = fzc_slots_memory(&p->slots);
+	q->mem_io = FZC_SENDS * FZC_MAX_RUN_BYTES;
 	query_error(dev, p, q);
 }
 

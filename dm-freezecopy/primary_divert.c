@@ -23,6 +23,8 @@ static enum fzc_go divert_begin(struct fzc_dev *dev, struct fzc_hio *h)
 		return fzc_p_read_begin(&pr->core, h->first, h->last);
 	go = fzc_p_write_begin(&pr->core, h->first, h->last, fzc_hio_late(dev, h));
 	h->held = go == FZC_GO_DATA;
+	if (fzc_slots_wants(&pr->core.slots))
+		fzc_engine_kick(dev);
 	return go;
 }
 

@@ -31,6 +31,7 @@ void fzc_query_take(struct fzc_dev *dev, struct fzc_query *q)
 	q->ev_paced = dev->events[FZC_EVENT_PACED];
 	q->pacing = dev->hio.pacing;
 	q->paced = dev->hio.paced;
+	q->mem_io += FZC_ENGINE_BYTES + (u64)dev->hio.nfill * dev->geo.block_size;
 	spin_unlock_irqrestore(&dev->lock, flags);
 }
 
@@ -124,5 +125,6 @@ void fzc_query_print(const struct fzc_query *q, char *result, unsigned int maxle
 	DMEMIT(" error=%s", error_word(q));
 	DMEMIT(" diff_short=%llu pacing=%llu paced=%llu ev_short=%llu ev_paced=%llu",
 	       q->diff_short, q->pacing, q->paced, q->ev_short, q->ev_paced);
-	DMEMIT(" backoff_ms=%llu", q->backoff_ms);
+	DMEMIT(" backoff_ms=%llu mem_maps=%llu mem_slots=%llu mem_io=%llu", q->backoff_ms,
+	       q->mem_maps, q->mem_slots, q->mem_io);
 }

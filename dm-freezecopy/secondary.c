@@ -164,6 +164,12 @@ static const struct fzc_link_ops link_ops = {
 
 /* ---- life ---- */
 
+static void free_chunks(struct fzc_secondary *sec)
+{
+	fzc_dev_free_chunks(&sec->core.stage[0]);
+	fzc_dev_free_chunks(&sec->core.stage[1]);
+}
+
 static int secondary_setup(struct fzc_dev *dev)
 {
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
@@ -185,6 +191,7 @@ static void secondary_release(struct fzc_dev *dev)
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
 
 	fzc_secondary_recv_exit(sec);
+	free_chunks(sec);
 	vfree(sec->mem);
 }
 
@@ -192,6 +199,7 @@ static void secondary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
 {
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
 
+	free_chunks(sec);
 	memset(&sec->core, 0, sizeof(sec->core));
 	memset(sec->mem, 0, fzc_s_bytes(&dev->geo));
 	fzc_s_init(&sec->core, sec->mem, &dev->geo, opts);
@@ -202,7 +210,7 @@ static bool secondary_load_next(struct fzc_dev *dev, struct fzc_load *load)
 	return fzc_s_load_next(&fzc_secondary_of(dev)->core, load);
 }
 
-static int secondary_load_give(struct fzc_dev *dev, const struct fzc_load *load,
+static int secondary_load_give(struct fzc_dev *dev, struct fzc_load *load,
 			       const struct fzc_page *a, const struct fzc_page *b)
 {
 	return fzc_s_load_give(&fzc_secondary_of(dev)->core, load, a, b);
@@ -389,6 +397,9 @@ static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
 	q->damaged = s->ndamaged;
 	q->diff_slots = (u64)s->stage[0].nslots + s->stage[1].nslots;
 	q->diff_used = (u64)s->stage[0].used + s->stage[1].used;
+	q->mem_maps = fzc_s_bytes(&dev->geo);
+	q->mem_slots = fzc_slots_memory(&s->stage[0]) + fzc_slots_memory(&s->stage[1]);
+	q->mem_io = FZC_RECVS * FZC_MAX_RUN_BYTES;
 	q->meta_error = s->meta_failed;
 	q->data_error = s->data_failed;
 	q->diff_error = s->stage_failed;

@@ -62,7 +62,7 @@ u32 fzc_slots_fit(u64 bytes, u32 block_size)
 
 	while (1U << shift < block_size)
 		shift++;
-	n = min_t(u64, bytes >> shift, FZC_MAX_BLOCKS);
+	n = min_t(u64, bytes >> shift, FZC_MAX_SLOTS);
 	/* the index takes at most n / 63 + 3 pages, of which this many blocks */
 	while (n) {
 		u64 end = fzc_slots_start(n, block_size) + (n << shift);

@@ -8,7 +8,7 @@ enum { MERGE_IDLE, MERGE_COPY, MERGE_SYNC };
 u64 fzc_p_bytes(const struct fzc_geometry *geo)
 {
 	return fzc_align8(fzc_intent_bytes(geo)) +
-	       fzc_align8(fzc_slots_bytes(geo->slots[0], false)) +
+	       fzc_align8(fzc_slots_bytes(geo->slots[0])) +
 	       3 * fzc_map_bytes(geo->blocks);
 }
 
@@ -23,7 +23,7 @@ void fzc_p_init(struct fzc_pcore *p, void *mem, const struct fzc_geometry *geo,
 	fzc_intent_init(&p->in, m, &p->geo, &p->sb, &p->seq);
 	m += fzc_align8(fzc_intent_bytes(geo));
 	fzc_slots_init(&p->slots, m, geo->slots[0], false);
-	m += fzc_align8(fzc_slots_bytes(geo->slots[0], false));
+	m += fzc_align8(fzc_slots_bytes(geo->slots[0]));
 	fzc_map_init(&p->unsent, m, geo->blocks);
 	m += fzc_map_bytes(geo->blocks);
 	fzc_map_init(&p->inflight, m, geo->blocks);
@@ -460,29 +460,28 @@ static bool sync_diff_flush(struct fzc_pcore *p, struct fzc_act *act)
 
 static bool mergeable(struct fzc_pcore *p, u32 slot)
 {
-	return fzc_slot_state(&p->slots, slot) == FZC_SLOT_LIVE && !p->slots.writes[slot] &&
-	       !fzc_map_test(&p->frozen, p->slots.block[slot]);
+	return fzc_slot_state(&p->slots, slot) == FZC_SLOT_LIVE &&
+	       !*fzc_slot_writes(&p->slots, slot) &&
+	       !fzc_map_test(&p->frozen, *fzc_slot_block(&p->slots, slot));
 }
 
 static void pick_batch(struct fzc_pcore *p)
 {
 	struct fzc_copy *c = &p->copy;
-	const struct fzc_map *taken = &p->slots.taken;
-	u64 slot = fzc_map_next(taken, p->merge_cursor);
-	u32 seen;
+	u32 slot = fzc_slots_next(&p->slots, p->merge_cursor), seen;
 
 	c->n = 0;
 	c->from_dev = FZC_DIFF;
 	c->to_dev = FZC_DATA;
 	for (seen = 0; seen < p->slots.used && c->n < FZC_COPY_BATCH;
-	     seen++, slot = fzc_map_next(taken, slot + 1)) {
+	     seen++, slot = fzc_slots_next(&p->slots, slot + 1)) {
 		if (slot >= p->slots.nslots)
-			slot = fzc_map_next(taken, 0);
+			slot = fzc_slots_next(&p->slots, 0);
 		if (!mergeable(p, slot))
 			continue;
 		fzc_slot_set_state(&p->slots, slot, FZC_SLOT_MERGING);
 		memset(&c->item[c->n], 0, sizeof(c->item[0]));
-		c->item[c->n].block = p->slots.block[slot];
+		c->item[c->n].block = *fzc_slot_block(&p->slots, slot);
 		c->item[c->n++].from = slot;
 	}
 	p->merge_cursor = slot;
@@ -611,6 +610,8 @@ bool fzc_p_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page)
 		merge_step(p);
 	if (news_next(p, act))
 		return true;
+	if (fzc_slots_next_act(&p->slots, act, FZC_JOB_GROW))
+		return true;
 	if (p->format_step)
 		return fzc_p_start_next(p, act, page);
 	return super_next(p, act, page) || fzc_intent_next(&p->in, act, page) ||
@@ -650,6 +651,10 @@ void fzc_p_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
 			p->sb_retry = true;
 		}
 		break;
+	case FZC_JOB_GROW:
+		fzc_slots_give(&p->slots, act->chunk);
+		p->wake = true;
+		break;
 	case FZC_JOB_STOP_PAGE:
 	case FZC_JOB_STOP_FLUSH:
 		p->stop_busy--;
@@ -670,5 +675,6 @@ void fzc_p_tick(struct fzc_pcore *p)
 	p->merge_pause = false;
 	p->read_trouble = false;
 	p->r10_pause = false;
+	fzc_slots_retry(&p->slots);
 	fzc_intent_tick(&p->in);
 }

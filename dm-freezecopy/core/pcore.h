@@ -83,6 +83,7 @@ struct fzc_load {
 	u64 offset;
 	u32 step;	/* the core's own */
 	u32 page;
+	struct fzc_chunk *chunk;	/* allocated because give said -EAGAIN */
 };
 
 struct fzc_pcore {
@@ -201,10 +202,10 @@ void fzc_p_init(struct fzc_pcore *p, void *mem, const struct fzc_geometry *geo,
 
 /*
  * Loading: while next returns true, read what it asks for and give it.
- * give: 0, or -EINVAL with a reason.
+ * give: 0, or -EINVAL with a reason; -EAGAIN: again, with load->chunk.
  */
 bool fzc_p_load_next(struct fzc_pcore *p, struct fzc_load *load);
-int fzc_p_load_give(struct fzc_pcore *p, const struct fzc_load *load, const struct fzc_page *a,
+int fzc_p_load_give(struct fzc_pcore *p, struct fzc_load *load, const struct fzc_page *a,
 		    const struct fzc_page *b);
 /* After loading: begin.  Host I/O may start when fzc_p_started(). */
 int fzc_p_start(struct fzc_pcore *p);
@@ -329,7 +330,7 @@ void fzc_p_session_done(struct fzc_pcore *p);
 enum fzc_p_job {
 	FZC_JOB_SUPER = FZC_JOB_INTENT_END, FZC_JOB_SYNC_FLUSH, FZC_JOB_SYNC_PAGE,
 	FZC_JOB_SYNC_FLUSH2, FZC_JOB_MERGE, FZC_JOB_R10, FZC_JOB_FORMAT, FZC_JOB_STOP_PAGE,
-	FZC_JOB_STOP_FLUSH,
+	FZC_JOB_STOP_FLUSH, FZC_JOB_GROW,
 };
 
 #endif /* FZC_PCORE_H */

@@ -23,7 +23,7 @@ static bool places_free(struct fzc_pcore *p, u64 first, u64 last, u32 *need)
 		case FZC_SLOT_RETIRING:	/* R12 */
 			return false;
 		default:
-			if (p->slots.writes[slot] == 0xff)
+			if (*fzc_slot_writes(&p->slots, slot) == 0xff)
 				return false;
 		}
 	}
@@ -45,7 +45,7 @@ static void take_places(struct fzc_pcore *p, u64 first, u64 last)
 		/* a block that is written again leaves the batch that is being merged */
 		if (fzc_slot_state(&p->slots, slot) == FZC_SLOT_MERGING)
 			fzc_slot_set_state(&p->slots, slot, FZC_SLOT_LIVE);
-		p->slots.writes[slot]++;
+		(*fzc_slot_writes(&p->slots, slot))++;
 	}
 }
 
@@ -95,7 +95,7 @@ static void end_block(struct fzc_pcore *p, u64 b, int err, bool *retry)
 		fzc_intent_mark(&p->in, b);
 	if (slot == FZC_NO_SLOT)
 		return;
-	p->slots.writes[slot]--;
+	(*fzc_slot_writes(&p->slots, slot))--;
 	if (fzc_slot_state(&p->slots, slot) != FZC_SLOT_FILLING) {
 		fzc_slot_filled(&p->slots, slot);
 	} else if (!err) {

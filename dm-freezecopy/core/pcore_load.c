@@ -75,20 +75,24 @@ static void load_once(struct fzc_pcore *p, struct fzc_map *map, const struct fzc
 		fzc_map_import(map, (u64)n * FZC_BODY, page->body, FZC_BODY);
 }
 
-static int load_index(struct fzc_pcore *p, u32 n, const struct fzc_page *a,
+static int load_index(struct fzc_pcore *p, struct fzc_load *load, const struct fzc_page *a,
 		      const struct fzc_page *b)
 {
+	u32 n = load->page;
 	int pick = fzc_page_pick(a, b, FZC_PAGE_INDEX, p->sb.format, p->sb.log[0], n);
 	const struct fzc_page *page = pick ? b : a;
 
 	if (pick < 0)
 		return 0;
+	if (load->chunk)
+		fzc_slots_give(&p->slots, load->chunk);
+	load->chunk = NULL;
 	p->seq = max(p->seq, le64_to_cpu(page->head.seq));
 	return fzc_slots_load(&p->slots, n, pick, &page->index, p->geo.blocks, p->reason,
-			      FZC_REASON_LEN) ? 0 : -EINVAL;
+			      FZC_REASON_LEN);
 }
 
-int fzc_p_load_give(struct fzc_pcore *p, const struct fzc_load *load, const struct fzc_page *a,
+int fzc_p_load_give(struct fzc_pcore *p, struct fzc_load *load, const struct fzc_page *a,
 		    const struct fzc_page *b)
 {
 	int err;
@@ -117,7 +121,7 @@ int fzc_p_load_give(struct fzc_pcore *p, const struct fzc_load *load, const stru
 		load_once(p, &p->frozen, a, load->page);
 		return 0;
 	default:
-		return load_index(p, load->page, a, b);
+		return load_index(p, load, a, b);
 	}
 }
 
@@ -140,13 +144,13 @@ static void start_fresh(struct fzc_pcore *p)
 static void start_unclean(struct fzc_pcore *p)
 {
 	const struct fzc_map *changed = &p->in.changed[p->sb.cur];
-	const struct fzc_map *taken = &p->slots.taken;
-	u64 slot, b;
+	u32 slot;
+	u64 b;
 
 	fzc_intent_replay(&p->in);
-	for (slot = fzc_map_next(taken, 0); slot < p->slots.nslots;
-	     slot = fzc_map_next(taken, slot + 1))
-		fzc_intent_add(&p->in, p->slots.block[slot]);
+	for (slot = fzc_slots_next(&p->slots, 0); slot < p->slots.nslots;
+	     slot = fzc_slots_next(&p->slots, slot + 1))
+		fzc_intent_add(&p->in, *fzc_slot_block(&p->slots, slot));
 	p->sb.flags |= FZC_SB_NEW_STAGE;
 	fzc_map_zero(&p->frozen);
 	for (b = fzc_map_next(changed, 0); b < p->geo.blocks; b = fzc_map_next(changed, b + 1))

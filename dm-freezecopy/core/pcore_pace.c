@@ -103,10 +103,15 @@ enum fzc_go fzc_p_divert(struct fzc_pcore *p, u64 first, u64 last, u32 need, boo
 
 	if (wait && below(p, (u64)need + reserve(p)))
 		return pace(p, first, last);
-	if (room)
+	if (room && need <= fzc_slots_ready(&p->slots))
 		return FZC_GO_MIXED;
+	if (room && fzc_slots_more(&p->slots)) {
+		fzc_slots_expect(&p->slots, need);
+		return FZC_GO_PARK;	/* until the shell has found memory, or has not */
+	}
 	fzc_p_give_way(p, p->diff_failed ? "the difference volume failed" :
-					   "the difference volume is full");
+		       room ? "no memory for more slots of the difference volume" :
+			      "the difference volume is full");
 	return FZC_GO_PARK;	/* until `frozen` is empty */
 }
 

@@ -67,6 +67,7 @@ typedef int64_t s64;
 #define U32_MAX			UINT32_MAX
 #define scnprintf		fzc_scnprintf
 #define WARN_ON_ONCE(c)		({ bool w_ = !!(c); assert(!w_); w_; })
+#define fls(x)			((x) ? 32 - __builtin_clz(x) : 0)
 #define __ffs64(x)		((unsigned long)__builtin_ctzll(x))
 #define hweight64(x)		((unsigned long)__builtin_popcountll(x))
 

@@ -12,14 +12,14 @@ enum { FOLD_IDLE, FOLD_PICK, FOLD_COPY, FOLD_SYNC, FOLD_SUPER };
 enum fzc_s_job {
 	JOB_SUPER = FZC_JOB_INTENT_END, JOB_SYNC_FLUSH, JOB_SYNC_PAGE, JOB_SYNC_FLUSH2,
 	JOB_PROGRESS, JOB_MERGE, JOB_MERGE_FLUSH, JOB_DAMAGED, JOB_FOLD, JOB_IN_FLUSH, JOB_FORMAT,
-	JOB_VERIFY,
+	JOB_VERIFY, JOB_GROW_A, JOB_GROW_B,
 };
 
 u64 fzc_s_bytes(const struct fzc_geometry *geo)
 {
 	return fzc_align8(fzc_intent_bytes(geo)) +
-	       fzc_align8(fzc_slots_bytes(geo->slots[0], true)) +
-	       fzc_align8(fzc_slots_bytes(geo->slots[1], true)) + 2 * fzc_map_bytes(geo->blocks);
+	       fzc_align8(fzc_slots_bytes(geo->slots[0])) +
+	       fzc_align8(fzc_slots_bytes(geo->slots[1])) + 2 * fzc_map_bytes(geo->blocks);
 }
 
 void fzc_s_init(struct fzc_score *s, void *mem, const struct fzc_geometry *geo,
@@ -35,7 +35,7 @@ void fzc_s_init(struct fzc_score *s, void *mem, const struct fzc_geometry *geo,
 	m += fzc_align8(fzc_intent_bytes(geo));
 	for (i = 0; i < 2; i++) {
 		fzc_slots_init(&s->stage[i], m, geo->slots[i], true);
-		m += fzc_align8(fzc_slots_bytes(geo->slots[i], true));
+		m += fzc_align8(fzc_slots_bytes(geo->slots[i]));
 		fzc_map_init(&s->staged[i], m, geo->blocks);
 		m += fzc_map_bytes(geo->blocks);
 	}
@@ -408,13 +408,13 @@ static bool pick_verify(struct fzc_score *s)
 		struct fzc_copy_item *it = &c->item[c->n];
 		u32 slot = fzc_slots_find(slots, b);
 
-		if (slots->flags[slot] & FZC_SLOT_ZERO)
+		if (*fzc_slot_flags(slots, slot) & FZC_SLOT_ZERO)
 			continue;
 		memset(it, 0, sizeof(*it));
 		it->block = b;
 		it->from = slot;
 		it->check = true;
-		it->crc = slots->crc[slot];
+		it->crc = *fzc_slot_crc(slots, slot);
 		c->n++;
 	}
 	s->verify_cursor = b;
@@ -510,9 +510,9 @@ static bool pick_merge(struct fzc_score *s)
 		memset(it, 0, sizeof(*it));
 		it->block = b;
 		it->from = fzc_slots_find(slots, b);
-		it->zero = slots->flags[it->from] & FZC_SLOT_ZERO;
+		it->zero = *fzc_slot_flags(slots, it->from) & FZC_SLOT_ZERO;
 		it->check = !it->zero;
-		it->crc = slots->crc[it->from];
+		it->crc = *fzc_slot_crc(slots, it->from);
 	}
 	return c->n;
 }
@@ -659,8 +659,8 @@ static bool pick_fold(struct fzc_score *s)
 		memset(it, 0, sizeof(*it));
 		it->block = b;
 		it->from = fzc_slots_find(from, b);
-		it->zero = from->flags[it->from] & FZC_SLOT_ZERO;
-		it->crc = from->crc[it->from];
+		it->zero = *fzc_slot_flags(from, it->from) & FZC_SLOT_ZERO;
+		it->crc = *fzc_slot_crc(from, it->from);
 		it->to = fzc_slots_find(to, b);
 		if (it->to == FZC_NO_SLOT)
 			it->to = fzc_slots_alloc(to, b);
@@ -676,7 +676,8 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 	switch (s->fold_step) {
 	case FOLD_PICK:
 		/* what came before the abort is staged first */
-		if (s->merge_pause || s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s))
+		if (s->merge_pause || s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s) ||
+		    fzc_s_grows(s, s->sb.stage_cur, FZC_COPY_BATCH))
 			return false;
 		if (!pick_fold(s)) {
 			fold_give_up(s, "no room to add one stage to the other");
@@ -720,10 +721,10 @@ static void fold_copied(struct fzc_score *s)
 			fold_give_up(s, "a block of one could not be added to the other");
 			return;
 		}
-		to->crc[it->to] = it->crc;
-		to->flags[it->to] &= ~FZC_SLOT_ZERO;
+		*fzc_slot_crc(to, it->to) = it->crc;
+		*fzc_slot_flags(to, it->to) &= ~FZC_SLOT_ZERO;
 		if (it->zero)
-			to->flags[it->to] |= FZC_SLOT_ZERO;
+			*fzc_slot_flags(to, it->to) |= FZC_SLOT_ZERO;
 		fzc_slot_filled(to, it->to);
 		fzc_map_set(&s->staged[cur], it->block);
 	}
@@ -794,6 +795,9 @@ bool fzc_s_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
 	commit_step(s);
 	if (news_next(s, act))
 		return true;
+	if (fzc_slots_next_act(&s->stage[0], act, JOB_GROW_A) ||
+	    fzc_slots_next_act(&s->stage[1], act, JOB_GROW_B))
+		return true;
 	if (s->format_step)
 		return format_next(s, act, page);
 	return super_next(s, act, page) || fzc_s_session_next(s, act) ||
@@ -842,6 +846,11 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 	case JOB_VERIFY:
 		verify_done(s);
 		break;
+	case JOB_GROW_A:
+	case JOB_GROW_B:
+		fzc_slots_give(&s->stage[act->job == JOB_GROW_B], act->chunk);
+		s->wake = true;
+		break;
 	case JOB_IN_FLUSH:
 		s->in_flushing = false;
 		fzc_intent_synced(&s->in, err);
@@ -866,6 +875,8 @@ void fzc_s_tick(struct fzc_score *s)
 	s->merge_pause = false;
 	if (s->meta_failed)	/* does it work again? */
 		fzc_s_dirty_super(s);
+	fzc_slots_retry(&s->stage[0]);
+	fzc_slots_retry(&s->stage[1]);
 	if (s->sb.flags & FZC_SB_RECOVERED)
 		fzc_intent_tick(&s->in);
 }
@@ -895,7 +906,7 @@ enum fzc_s_place fzc_s_read_place(struct fzc_score *s, u64 block, u8 *dev, u32 *
 	if (!s->overlay || !fzc_map_test(&s->staged[m], block))
 		return FZC_S_DATA;
 	*slot = fzc_slots_find(&s->stage[m], block);
-	if (s->stage[m].flags[*slot] & FZC_SLOT_ZERO)
+	if (*fzc_slot_flags(&s->stage[m], *slot) & FZC_SLOT_ZERO)
 		return FZC_S_ZERO;
 	*dev = fzc_stage_dev(m);
 	s->stage_reads[m]++;

@@ -151,7 +151,7 @@ u64 fzc_s_bytes(const struct fzc_geometry *geo);
 void fzc_s_init(struct fzc_score *s, void *mem, const struct fzc_geometry *geo,
 		const struct fzc_opts *opts);
 bool fzc_s_load_next(struct fzc_score *s, struct fzc_load *load);
-int fzc_s_load_give(struct fzc_score *s, const struct fzc_load *load, const struct fzc_page *a,
+int fzc_s_load_give(struct fzc_score *s, struct fzc_load *load, const struct fzc_page *a,
 		    const struct fzc_page *b);
 int fzc_s_start(struct fzc_score *s);
 bool fzc_s_started(const struct fzc_score *s);
@@ -191,7 +191,7 @@ enum fzc_s_place fzc_s_read_place(struct fzc_score *s, u64 block, u8 *dev, u32 *
 /* The checksum that the content of a staged slot must have (R16); the shell looks. */
 static inline u32 fzc_s_slot_crc(const struct fzc_score *s, u8 dev, u32 slot)
 {
-	return s->stage[dev == FZC_DIFF_B].crc[slot];
+	return *fzc_slot_crc(&s->stage[dev == FZC_DIFF_B], slot);
 }
 
 /* SLOT took a reference. */
@@ -222,6 +222,14 @@ static inline u8 fzc_stage_dev(u8 stage)
 static inline bool fzc_s_merging(const struct fzc_score *s)
 {
 	return s->sb.flags & FZC_SB_MERGING;
+}
+
+/* Is memory for @n more slots of a stage still to be found?  What needs them waits. */
+static inline bool fzc_s_grows(const struct fzc_score *s, u8 stage, u32 n)
+{
+	const struct fzc_slots *slots = &s->stage[stage];
+
+	return fzc_slots_ready(slots) < min(n, fzc_slots_free(slots));
 }
 
 /* Between the files of the secondary's core. */

@@ -68,17 +68,21 @@ bool fzc_s_load_next(struct fzc_score *s, struct fzc_load *load)
 	return true;
 }
 
-static int load_index(struct fzc_score *s, u8 i, u32 n, const struct fzc_page *a,
-		      const struct fzc_page *b)
+static int load_index(struct fzc_score *s, u8 i, struct fzc_load *load,
+		      const struct fzc_page *a, const struct fzc_page *b)
 {
+	u32 n = load->page;
 	int pick = fzc_page_pick(a, b, FZC_PAGE_INDEX, s->sb.format, s->sb.log[i], n);
 	const struct fzc_page *page = pick ? b : a;
 
 	if (pick < 0)
 		return 0;
+	if (load->chunk)
+		fzc_slots_give(&s->stage[i], load->chunk);
+	load->chunk = NULL;
 	s->seq = max(s->seq, le64_to_cpu(page->head.seq));
 	return fzc_slots_load(&s->stage[i], n, pick, &page->index, s->geo.blocks, s->reason,
-			      FZC_REASON_LEN) ? 0 : -EINVAL;
+			      FZC_REASON_LEN);
 }
 
 static void load_progress(struct fzc_score *s, const struct fzc_page *a, const struct fzc_page *b)
@@ -116,7 +120,7 @@ static int load_damaged(struct fzc_score *s, const struct fzc_page *a, const str
 	return 0;
 }
 
-int fzc_s_load_give(struct fzc_score *s, const struct fzc_load *load, const struct fzc_page *a,
+int fzc_s_load_give(struct fzc_score *s, struct fzc_load *load, const struct fzc_page *a,
 		    const struct fzc_page *b)
 {
 	int err;
@@ -144,7 +148,7 @@ int fzc_s_load_give(struct fzc_score *s, const struct fzc_load *load, const stru
 		fzc_intent_load_page(&s->in, 0, load->page, a, b);
 		return 0;
 	default:
-		return load_index(s, load->step - LOAD_INDEX_A, load->page, a, b);
+		return load_index(s, load->step - LOAD_INDEX_A, load, a, b);
 	}
 }
 
@@ -177,9 +181,9 @@ int fzc_s_start(struct fzc_score *s)
 		return -EINVAL;
 	}
 	for (i = 0; i < 2; i++)
-		for (slot = 0; slot < s->stage[i].nslots; slot++)
-			if (s->stage[i].flags[slot])
-				fzc_map_set(&s->staged[i], s->stage[i].block[slot]);
+		for (slot = fzc_slots_next(&s->stage[i], 0); slot < s->stage[i].nslots;
+		     slot = fzc_slots_next(&s->stage[i], slot + 1))
+			fzc_map_set(&s->staged[i], *fzc_slot_block(&s->stage[i], slot));
 	s->has_image = s->sb.image.number;
 	s->overlay = fzc_s_merging(s);
 	s->merge_total = s->overlay ? s->staged[!s->sb.stage_cur].count : 0;

@@ -75,7 +75,9 @@ void fzc_s_disconnected(struct fzc_score *s)
 
 bool fzc_s_can_rx(const struct fzc_score *s)
 {
-	return !s->hold && !s->ended && s->frames - s->durable < FZC_MAX_RX - 1 && !s->full_frame;
+	return !s->hold && !s->ended && s->frames - s->durable < FZC_MAX_RX - 1 &&
+	       !s->full_frame && !fzc_s_grows(s, 0, FZC_MAX_RUN) &&
+	       !fzc_s_grows(s, 1, FZC_MAX_RUN);
 }
 
 static int rx_hello(struct fzc_score *s, const struct fzc_hello *h)
@@ -344,7 +346,7 @@ static void stage_run(struct fzc_score *s, struct fzc_rx *rx)
 
 	for (b = rx->first; b < rx->first + rx->n; b++)
 		need += fzc_slots_find(slots, b) == FZC_NO_SLOT;
-	rx->full = need > fzc_slots_free(slots);
+	rx->full = need > fzc_slots_ready(slots);
 	for (b = rx->first; b < rx->first + rx->n && !rx->full; b++) {
 		u32 slot = fzc_slots_find(slots, b);
 
@@ -395,14 +397,14 @@ static void staged(struct fzc_score *s, struct fzc_rx *rx, u64 block, const u32 
 	struct fzc_slots *slots = &s->stage[rx->stage];
 	u32 slot = fzc_slots_find(slots, block);
 
-	if (err && !(slots->flags[slot] & (FZC_SLOT_NAMED | FZC_SLOT_PEND))) {
+	if (err && !(*fzc_slot_flags(slots, slot) & (FZC_SLOT_NAMED | FZC_SLOT_PEND))) {
 		fzc_slot_cancel(slots, slot);
 		return;
 	}
-	slots->flags[slot] &= ~FZC_SLOT_ZERO;
+	*fzc_slot_flags(slots, slot) &= ~FZC_SLOT_ZERO;
 	if (rx->zero)
-		slots->flags[slot] |= FZC_SLOT_ZERO;
-	slots->crc[slot] = crc && !err ? crc[block - rx->first] : 0;
+		*fzc_slot_flags(slots, slot) |= FZC_SLOT_ZERO;
+	*fzc_slot_crc(slots, slot) = crc && !err ? crc[block - rx->first] : 0;
 	fzc_slot_filled(slots, slot);
 	fzc_map_set(&s->staged[rx->stage], block);
 }
@@ -414,7 +416,8 @@ static void note_full(struct fzc_score *s, const struct fzc_rx *rx)
 	if (s->full)
 		return;
 	s->full = true;
-	fzc_s_say(s, "no room in diff-%c for blocks %llu+%u of image %llu: %u of %u slots are in use",
+	fzc_s_say(s,
+		  "no room in diff-%c for blocks %llu+%u of image %llu: %u of %u slots are in use",
 		  rx->stage ? 'b' : 'a', (unsigned long long)rx->first, rx->n,
 		  (unsigned long long)s->sb.building + (rx->stage != s->sb.stage_cur),
 		  s->stage[rx->stage].used, s->stage[rx->stage].nslots);

@@ -1,26 +1,20 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "slots.h"
 
-static u32 buckets(u32 nslots)
-{
-	u32 n = 8;
-
-	while (n < nslots && n < 1U << 31)
-		n <<= 1;
-	return n;
-}
-
 static u32 pages(u32 nslots)
 {
 	return FZC_DIV_ROUND_UP(nslots, FZC_INDEX_ENTRIES);
 }
 
-u64 fzc_slots_bytes(u32 nslots, bool with_crc)
+static u32 chunks(u32 nslots)
 {
-	return 2 * fzc_align8(4ULL * nslots) + fzc_align8(4ULL * buckets(nslots)) +
-	       fzc_align8(2ULL * nslots) + 2 * fzc_align8(nslots) + fzc_align8(pages(nslots)) +
-	       (with_crc ? fzc_align8(4ULL * nslots) : 0) + 2 * fzc_map_bytes(pages(nslots)) +
-	       2 * fzc_map_bytes(nslots);
+	return FZC_DIV_ROUND_UP(nslots, FZC_CHUNK_SLOTS);
+}
+
+u64 fzc_slots_bytes(u32 nslots)
+{
+	return sizeof(struct fzc_chunk *) * (u64)chunks(nslots) + fzc_align8(pages(nslots)) +
+	       2 * fzc_map_bytes(pages(nslots));
 }
 
 void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc)
@@ -29,53 +23,152 @@ void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc)
 
 	memset(s, 0, sizeof(*s));
 	s->nslots = nslots;
-	s->mask = buckets(nslots) - 1;
-	s->block = (u32 *)p;
-	p += fzc_align8(4ULL * nslots);
-	s->chain = (u32 *)p;
-	p += fzc_align8(4ULL * nslots);
-	s->bucket = (u32 *)p;
-	p += fzc_align8(4ULL * buckets(nslots));
-	s->reads = (u16 *)p;
-	p += fzc_align8(2ULL * nslots);
-	s->writes = p;
-	p += fzc_align8(nslots);
-	s->flags = p;
-	p += fzc_align8(nslots);
+	s->with_crc = with_crc;
+	s->chunk = (struct fzc_chunk **)p;
+	p += sizeof(struct fzc_chunk *) * (u64)chunks(nslots);
 	s->copy = p;
 	p += fzc_align8(pages(nslots));
-	if (with_crc) {
-		s->crc = (u32 *)p;
-		p += fzc_align8(4ULL * nslots);
-	}
 	fzc_map_init(&s->dirty, p, pages(nslots));
 	p += fzc_map_bytes(pages(nslots));
 	fzc_map_init(&s->todo, p, pages(nslots));
-	p += fzc_map_bytes(pages(nslots));
-	fzc_map_init(&s->free, p, nslots);
-	p += fzc_map_bytes(nslots);
-	fzc_map_init(&s->taken, p, nslots);
-	fzc_slots_reset(s);
+}
+
+/* Nothing is remembered of slots that are free: an empty table needs no chunk. */
+static void forget_slots(struct fzc_slots *s)
+{
+	s->used = 0;
+	s->hint = 0;
+	s->chunks = 0;
+	s->least = 0;
 }
 
 void fzc_slots_reset(struct fzc_slots *s)
 {
-	memset(s->bucket, 0xff, 4ULL * (s->mask + 1));
-	memset(s->reads, 0, 2ULL * s->nslots);
-	memset(s->writes, 0, s->nslots);
-	memset(s->flags, 0, s->nslots);
+	forget_slots(s);
 	fzc_map_zero(&s->dirty);
 	fzc_map_zero(&s->todo);
-	fzc_map_fill(&s->free);
-	fzc_map_zero(&s->taken);
-	s->used = 0;
-	s->hint = 0;
 	s->epoch = 0;
 }
 
-static u32 *bucket_of(const struct fzc_slots *s, u64 block)
+/* ---- memory ---- */
+
+bool fzc_slots_wants(const struct fzc_slots *s)
 {
-	return &s->bucket[(u32)(block * 0x9e3779b97f4a7c15ULL >> 32) & s->mask];
+	return !s->asked && fzc_slots_more(s) &&
+	       (s->have < s->least || fzc_slots_ready(s) < FZC_CHUNK_SLOTS);
+}
+
+void fzc_slots_give(struct fzc_slots *s, struct fzc_chunk *chunk)
+{
+	s->asked = false;
+	s->denied = !chunk;
+	if (chunk)
+		s->chunk[s->have++] = chunk;
+}
+
+void fzc_slots_retry(struct fzc_slots *s)
+{
+	s->denied = false;
+}
+
+void fzc_slots_expect(struct fzc_slots *s, u32 n)
+{
+	s->least = max(s->least, chunks(s->used + n));
+}
+
+struct fzc_chunk *fzc_slots_drop(struct fzc_slots *s)
+{
+	return s->have ? s->chunk[--s->have] : NULL;
+}
+
+/* Two that are not in use are kept, so that none comes and goes with every slot. */
+struct fzc_chunk *fzc_slots_spare(struct fzc_slots *s)
+{
+	return s->have > s->chunks + 2 ? fzc_slots_drop(s) : NULL;
+}
+
+bool fzc_slots_next_act(struct fzc_slots *s, struct fzc_act *act, u8 job)
+{
+	act->chunk = fzc_slots_spare(s);
+	if (act->chunk) {
+		act->kind = FZC_ACT_SHRINK;
+		return true;
+	}
+	if (!fzc_slots_wants(s))
+		return false;
+	s->asked = true;
+	act->kind = FZC_ACT_GROW;
+	act->job = job;
+	return true;
+}
+
+/* ---- which slot holds a block ---- */
+
+/*
+ * Linear hashing: with every chunk buckets are added one by one, and each takes
+ * from the one that it splits off what belongs to it.
+ */
+static u32 hash_of(u32 block)
+{
+	return block * 0x9e3779b97f4a7c15ULL >> 32;
+}
+
+static u32 *chain(const struct fzc_slots *s, u32 slot)
+{
+	return &s->chunk[slot / FZC_CHUNK_SLOTS]->chain[slot % FZC_CHUNK_SLOTS];
+}
+
+static u32 *bucket(const struct fzc_slots *s, u32 n)
+{
+	return &s->chunk[n / FZC_CHUNK_BUCKETS]->bucket[n % FZC_CHUNK_BUCKETS];
+}
+
+/* The lowest power of two that is more than @n. */
+static u32 power_above(u32 n)
+{
+	return 1U << fls(n);
+}
+
+static u32 *bucket_of(const struct fzc_slots *s, u32 block)
+{
+	u32 last = s->chunks * FZC_CHUNK_BUCKETS - 1, size = power_above(last);
+	u32 n = hash_of(block) & (size - 1);
+
+	return bucket(s, n > last ? n & (size / 2 - 1) : n);
+}
+
+static void split(struct fzc_slots *s, u32 n)
+{
+	u32 size = power_above(n), *to = bucket(s, n), *from, slot;
+
+	*to = FZC_NO_SLOT;
+	if (!n)
+		return;
+	from = bucket(s, n & (size / 2 - 1));
+	while ((slot = *from) != FZC_NO_SLOT) {
+		if ((hash_of(*fzc_slot_block(s, slot)) & (size - 1)) != n) {
+			from = chain(s, slot);
+			continue;
+		}
+		*from = *chain(s, slot);
+		*chain(s, slot) = *to;
+		*to = slot;
+	}
+}
+
+/* Put the next chunk to use. */
+static void add_chunk(struct fzc_slots *s)
+{
+	struct fzc_chunk *chunk = s->chunk[s->chunks];
+	u32 n = s->chunks * FZC_CHUNK_BUCKETS, end = n + FZC_CHUNK_BUCKETS;
+
+	chunk->used = 0;
+	memset(chunk->crc, 0, sizeof(chunk->crc));
+	memset(chunk->flags, 0, sizeof(chunk->flags));
+	memset(chunk->taken, 0, sizeof(chunk->taken));
+	for (; n < end; n++)
+		split(s, n);
+	s->chunks++;
 }
 
 u32 fzc_slots_find(const struct fzc_slots *s, u64 block)
@@ -84,90 +177,128 @@ u32 fzc_slots_find(const struct fzc_slots *s, u64 block)
 
 	if (!s->used)
 		return FZC_NO_SLOT;
-	for (slot = *bucket_of(s, block); slot != FZC_NO_SLOT; slot = s->chain[slot])
-		if (s->block[slot] == block)
+	for (slot = *bucket_of(s, block); slot != FZC_NO_SLOT; slot = *chain(s, slot))
+		if (*fzc_slot_block(s, slot) == block)
 			break;
 	return slot;
 }
 
-static void hash(struct fzc_slots *s, u32 slot)
+/* First slot >= @from that is taken, or is free; nslots: none in the chunks in use. */
+static u32 next_slot(const struct fzc_slots *s, u32 from, bool taken)
 {
-	u32 *head = bucket_of(s, s->block[slot]);
+	u32 n, i, end;
 
-	s->chain[slot] = *head;
-	*head = slot;
+	for (n = from / FZC_CHUNK_SLOTS; n < s->chunks; n++, from = n * FZC_CHUNK_SLOTS) {
+		const struct fzc_chunk *chunk = s->chunk[n];
+
+		end = min_t(u32, FZC_CHUNK_SLOTS, s->nslots - n * FZC_CHUNK_SLOTS);
+		if (chunk->used == (taken ? 0 : end))
+			continue;
+		for (i = from % FZC_CHUNK_SLOTS; i < end; i = (i | 63) + 1) {
+			u64 word = (taken ? chunk->taken[i / 64] : ~chunk->taken[i / 64]) >>
+				   i % 64;
+
+			if (word && i + __ffs64(word) < end)
+				return n * FZC_CHUNK_SLOTS + i + __ffs64(word);
+		}
+	}
+	return s->nslots;
 }
 
-static void take(struct fzc_slots *s, u32 slot)
+u32 fzc_slots_next(const struct fzc_slots *s, u32 from)
 {
-	fzc_map_clear(&s->free, slot);
-	fzc_map_set(&s->taken, slot);
+	return next_slot(s, from, true);
+}
+
+static void take(struct fzc_slots *s, u32 slot, u32 block, u8 flags)
+{
+	struct fzc_chunk *chunk = s->chunk[slot / FZC_CHUNK_SLOTS];
+	u32 i = slot % FZC_CHUNK_SLOTS, *head = bucket_of(s, block);
+
+	chunk->block[i] = block;
+	chunk->flags[i] = flags;
+	chunk->chain[i] = *head;
+	chunk->taken[i / 64] |= 1ULL << i % 64;
+	chunk->used++;
+	*head = slot;
 	s->used++;
-	hash(s, slot);
 }
 
 static void unhash(struct fzc_slots *s, u32 slot)
 {
-	u32 *link = bucket_of(s, s->block[slot]);
+	u32 *link = bucket_of(s, *fzc_slot_block(s, slot));
 
 	while (*link != slot)
-		link = &s->chain[*link];
-	*link = s->chain[slot];
+		link = chain(s, *link);
+	*link = *chain(s, slot);
 }
+
+static void make_free(struct fzc_slots *s, u32 slot)
+{
+	struct fzc_chunk *chunk = s->chunk[slot / FZC_CHUNK_SLOTS];
+	u32 i = slot % FZC_CHUNK_SLOTS;
+
+	chunk->flags[i] = FZC_SLOT_FREE;
+	chunk->taken[i / 64] &= ~(1ULL << i % 64);
+	chunk->used--;
+	s->hint = min(s->hint, slot);
+	if (!--s->used)
+		forget_slots(s);
+}
+
+u32 fzc_slots_alloc(struct fzc_slots *s, u64 block)
+{
+	u32 slot = next_slot(s, s->hint, false);
+
+	if (slot == s->nslots) {
+		slot = s->chunks * FZC_CHUNK_SLOTS;
+		if (s->chunks == s->have || slot >= s->nslots)
+			return FZC_NO_SLOT;
+		add_chunk(s);
+	}
+	s->hint = slot + 1;
+	take(s, slot, block, FZC_SLOT_FILLING);
+	return slot;
+}
+
+/* ---- what the index on disk may say ---- */
 
 void fzc_slot_set_state(struct fzc_slots *s, u32 slot, enum fzc_slot_state state)
 {
-	s->flags[slot] = (s->flags[slot] & ~FZC_SLOT_STATE) | state;
+	u8 *flags = fzc_slot_flags(s, slot);
+
+	*flags = (*flags & ~FZC_SLOT_STATE) | state;
 }
 
 /* What the index says of this slot has to change, with the next commit. */
 static void touch(struct fzc_slots *s, u32 slot)
 {
-	s->flags[slot] = (s->flags[slot] & ~FZC_SLOT_EPOCH) | s->epoch | FZC_SLOT_PEND;
+	u8 *flags = fzc_slot_flags(s, slot);
+
+	*flags = (*flags & ~FZC_SLOT_EPOCH) | s->epoch | FZC_SLOT_PEND;
 	fzc_map_set(&s->dirty, slot / FZC_INDEX_ENTRIES);
 }
 
 /* Was @slot changed before the running commit began, and not encoded since? */
 static bool due(struct fzc_slots *s, u32 slot)
 {
-	return s->flags[slot] & FZC_SLOT_PEND &&
-	       (s->flags[slot] & FZC_SLOT_EPOCH) != s->epoch;
-}
+	u8 flags = *fzc_slot_flags(s, slot);
 
-u32 fzc_slots_alloc(struct fzc_slots *s, u64 block)
-{
-	u32 slot;
-
-	if (s->used == s->nslots)
-		return FZC_NO_SLOT;
-	slot = fzc_map_next(&s->free, s->hint);
-	if (slot == s->nslots)
-		slot = fzc_map_next(&s->free, 0);
-	s->hint = slot + 1;
-	s->block[slot] = block;
-	s->flags[slot] = FZC_SLOT_FILLING;
-	take(s, slot);
-	return slot;
-}
-
-static void make_free(struct fzc_slots *s, u32 slot)
-{
-	s->flags[slot] = FZC_SLOT_FREE;
-	fzc_map_set(&s->free, slot);
-	fzc_map_clear(&s->taken, slot);
-	s->used--;
+	return flags & FZC_SLOT_PEND && (flags & FZC_SLOT_EPOCH) != s->epoch;
 }
 
 void fzc_slot_filled(struct fzc_slots *s, u32 slot)
 {
+	u8 flags = *fzc_slot_flags(s, slot);
+
 	fzc_slot_set_state(s, slot, FZC_SLOT_LIVE);
 	/*
 	 * A change that the running commit is about to make durable stays in
 	 * it: a host flush may be waiting for just that.
 	 */
-	if (s->flags[slot] & FZC_SLOT_PEND)
+	if (flags & FZC_SLOT_PEND)
 		return;
-	if (!(s->flags[slot] & FZC_SLOT_NAMED) || s->crc)
+	if (!(flags & FZC_SLOT_NAMED) || s->with_crc)
 		touch(s, slot);
 }
 
@@ -184,7 +315,7 @@ void fzc_slot_retire(struct fzc_slots *s, u32 slot)
 	 * name the slot, it still has to.
 	 */
 	if (due(s, slot))
-		s->flags[slot] |= FZC_SLOT_NAMED;
+		*fzc_slot_flags(s, slot) |= FZC_SLOT_NAMED;
 	fzc_slot_set_state(s, slot, FZC_SLOT_RETIRING);
 	touch(s, slot);
 }
@@ -193,14 +324,14 @@ void fzc_slot_unretire(struct fzc_slots *s, u32 slot)
 {
 	/* whether the disk still names it is not known: name it again */
 	fzc_slot_set_state(s, slot, FZC_SLOT_LIVE);
-	s->flags[slot] &= ~FZC_SLOT_NAMED;
+	*fzc_slot_flags(s, slot) &= ~FZC_SLOT_NAMED;
 	touch(s, slot);
 }
 
 void fzc_slot_release(struct fzc_slots *s, u32 slot)
 {
 	unhash(s, slot);
-	if (s->reads[slot])
+	if (*fzc_slot_reads(s, slot))
 		fzc_slot_set_state(s, slot, FZC_SLOT_ZOMBIE);
 	else
 		make_free(s, slot);
@@ -208,12 +339,12 @@ void fzc_slot_release(struct fzc_slots *s, u32 slot)
 
 void fzc_slot_read_get(struct fzc_slots *s, u32 slot)
 {
-	s->reads[slot]++;
+	(*fzc_slot_reads(s, slot))++;
 }
 
 void fzc_slot_read_put(struct fzc_slots *s, u32 slot)
 {
-	if (!--s->reads[slot] && fzc_slot_state(s, slot) == FZC_SLOT_ZOMBIE)
+	if (!--*fzc_slot_reads(s, slot) && fzc_slot_state(s, slot) == FZC_SLOT_ZOMBIE)
 		make_free(s, slot);
 }
 
@@ -235,11 +366,14 @@ void fzc_slots_sync_failed(struct fzc_slots *s)
 	fzc_map_move(&s->todo, &s->dirty, U32_MAX);
 	for (p = fzc_map_next(&s->dirty, 0); p < s->dirty.nbits;
 	     p = fzc_map_next(&s->dirty, p + 1)) {
-		slot = p * FZC_INDEX_ENTRIES;
-		end = min_t(u32, slot + FZC_INDEX_ENTRIES, s->nslots);
-		for (; slot < end; slot++)
-			if (s->flags[slot] & FZC_SLOT_PEND)
-				s->flags[slot] = (s->flags[slot] & ~FZC_SLOT_EPOCH) | s->epoch;
+		end = min_t(u64, (p + 1) * FZC_INDEX_ENTRIES, s->nslots);
+		slot = fzc_slots_next(s, p * FZC_INDEX_ENTRIES);
+		for (; slot < end; slot = fzc_slots_next(s, slot + 1)) {
+			u8 *flags = fzc_slot_flags(s, slot);
+
+			if (*flags & FZC_SLOT_PEND)
+				*flags = (*flags & ~FZC_SLOT_EPOCH) | s->epoch;
+		}
 	}
 }
 
@@ -257,46 +391,50 @@ bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page)
 /* Does the index say that @slot holds its block, once the running commit is done? */
 static bool named(struct fzc_slots *s, u32 slot)
 {
+	bool was = *fzc_slot_flags(s, slot) & FZC_SLOT_NAMED;
 	bool news = due(s, slot);
 
 	switch (fzc_slot_state(s, slot)) {
 	case FZC_SLOT_LIVE:
 	case FZC_SLOT_MERGING:
-		return news || s->flags[slot] & FZC_SLOT_NAMED;
+		return news || was;
 	case FZC_SLOT_RETIRING:
-		return !news && s->flags[slot] & FZC_SLOT_NAMED;
+		return !news && was;
 	case FZC_SLOT_FILLING:	/* a secondary rewrites a staged block */
-		return s->flags[slot] & FZC_SLOT_NAMED;
+		return was;
 	default:
 		return false;
 	}
 }
 
+static void encode_slot(struct fzc_slots *s, u32 slot, struct fzc_index_entry *e)
+{
+	u8 *flags = fzc_slot_flags(s, slot);
+	bool is_named = named(s, slot);
+
+	if (due(s, slot))
+		*flags &= ~FZC_SLOT_PEND;
+	else if (*flags & FZC_SLOT_PEND)	/* for the next commit */
+		fzc_map_set(&s->dirty, slot / FZC_INDEX_ENTRIES);
+	*flags &= ~FZC_SLOT_NAMED;
+	if (!is_named)
+		return;
+	*flags |= FZC_SLOT_NAMED;
+	e->block = cpu_to_le64(*fzc_slot_block(s, slot));
+	e->flags = cpu_to_le32(FZC_ENTRY_USED |
+			       (*flags & FZC_SLOT_ZERO ? FZC_ENTRY_ZERO : 0));
+	if (s->with_crc)
+		e->crc = cpu_to_le32(*fzc_slot_crc(s, slot));
+}
+
 void fzc_slots_encode(struct fzc_slots *s, u32 page, struct fzc_index_body *body)
 {
-	u32 first = page * FZC_INDEX_ENTRIES, i;
+	u32 first = page * FZC_INDEX_ENTRIES, slot;
 
 	memset(body, 0, sizeof(*body));
-	for (i = 0; i < FZC_INDEX_ENTRIES && first + i < s->nslots; i++) {
-		struct fzc_index_entry *e = &body->entry[i];
-		u32 slot = first + i;
-
-		bool is_named = named(s, slot);
-
-		if (due(s, slot))
-			s->flags[slot] &= ~FZC_SLOT_PEND;
-		else if (s->flags[slot] & FZC_SLOT_PEND)
-			fzc_map_set(&s->dirty, page);	/* for the next commit */
-		s->flags[slot] &= ~FZC_SLOT_NAMED;
-		if (!is_named)
-			continue;
-		s->flags[slot] |= FZC_SLOT_NAMED;
-		e->block = cpu_to_le64(s->block[slot]);
-		e->flags = cpu_to_le32(FZC_ENTRY_USED |
-				       (s->flags[slot] & FZC_SLOT_ZERO ? FZC_ENTRY_ZERO : 0));
-		if (s->crc)
-			e->crc = cpu_to_le32(s->crc[slot]);
-	}
+	for (slot = fzc_slots_next(s, first); slot < s->nslots && slot - first < FZC_INDEX_ENTRIES;
+	     slot = fzc_slots_next(s, slot + 1))
+		encode_slot(s, slot, &body->entry[slot - first]);
 }
 
 void fzc_slots_page_written(struct fzc_slots *s, u32 page, bool ok)
@@ -307,33 +445,53 @@ void fzc_slots_page_written(struct fzc_slots *s, u32 page, bool ok)
 		fzc_map_set(&s->dirty, page);
 }
 
-bool fzc_slots_load(struct fzc_slots *s, u32 page, u8 copy, const struct fzc_index_body *body,
-		    u64 blocks, char *why, u32 why_len)
+/* One entry; false: it cannot be. */
+static bool load_slot(struct fzc_slots *s, u32 slot, const struct fzc_index_entry *e, u64 blocks)
+{
+	u64 block = le64_to_cpu(e->block);
+	bool zero = le32_to_cpu(e->flags) & FZC_ENTRY_ZERO;
+
+	if (slot >= s->nslots || block >= blocks || fzc_slots_find(s, block) != FZC_NO_SLOT)
+		return false;
+	while (s->chunks <= slot / FZC_CHUNK_SLOTS)
+		add_chunk(s);
+	take(s, slot, block, FZC_SLOT_LIVE | FZC_SLOT_NAMED | (zero ? FZC_SLOT_ZERO : 0));
+	if (s->with_crc)
+		*fzc_slot_crc(s, slot) = le32_to_cpu(e->crc);
+	return true;
+}
+
+/* So many chunks hold what @body names. */
+static u32 chunks_of(const struct fzc_slots *s, u32 first, const struct fzc_index_body *body)
+{
+	u32 i = FZC_INDEX_ENTRIES;
+
+	while (i--)
+		if (le32_to_cpu(body->entry[i].flags) & FZC_ENTRY_USED)
+			return chunks(min(first + i + 1, s->nslots));
+	return 0;
+}
+
+int fzc_slots_load(struct fzc_slots *s, u32 page, u8 copy, const struct fzc_index_body *body,
+		   u64 blocks, char *why, u32 why_len)
 {
 	u32 first = page * FZC_INDEX_ENTRIES, i;
 
+	s->least = max(s->least, chunks_of(s, first, body));
+	if (s->have < s->least)
+		return -EAGAIN;
 	s->copy[page] = copy;
 	for (i = 0; i < FZC_INDEX_ENTRIES; i++) {
 		const struct fzc_index_entry *e = &body->entry[i];
-		u32 slot = first + i, flags = le32_to_cpu(e->flags);
-		u64 block = le64_to_cpu(e->block);
 
-		if (!(flags & FZC_ENTRY_USED))
+		if (!(le32_to_cpu(e->flags) & FZC_ENTRY_USED) ||
+		    load_slot(s, first + i, e, blocks))
 			continue;
-		if (slot >= s->nslots || block >= blocks ||
-		    fzc_slots_find(s, block) != FZC_NO_SLOT) {
-			scnprintf(why, why_len,
-				  "index page %u: slot %u says block %llu, expected a slot below %u and a block below %llu that no other slot holds",
-				  page, slot, (unsigned long long)block, s->nslots,
-				  (unsigned long long)blocks);
-			return false;
-		}
-		s->block[slot] = block;
-		s->flags[slot] = FZC_SLOT_LIVE | FZC_SLOT_NAMED |
-				 (flags & FZC_ENTRY_ZERO ? FZC_SLOT_ZERO : 0);
-		if (s->crc)
-			s->crc[slot] = le32_to_cpu(e->crc);
-		take(s, slot);
+		scnprintf(why, why_len,
+			  "index page %u: slot %u says block %llu, expected a slot below %u and a block below %llu that no other slot holds",
+			  page, first + i, (unsigned long long)le64_to_cpu(e->block), s->nslots,
+			  (unsigned long long)blocks);
+		return -EINVAL;
 	}
-	return true;
+	return 0;
 }

@@ -34,23 +34,43 @@ enum fzc_slot_state {
 	FZC_SLOT_RETIRING, FZC_SLOT_ZOMBIE,
 };
 
+/* Slots are kept in chunks, which come when they are needed. */
+#ifndef FZC_CHUNK_SLOTS
+#define FZC_CHUNK_SLOTS		4096U
+#endif
+#define FZC_CHUNK_BUCKETS	(FZC_CHUNK_SLOTS / 2)
+
+/* 15 bytes and a bit for each slot. */
+struct fzc_chunk {
+	u32 used;			/* not FREE */
+	u32 block[FZC_CHUNK_SLOTS];	/* a slot's block */
+	u32 chain[FZC_CHUNK_SLOTS];	/* next slot of the same bucket */
+	u32 bucket[FZC_CHUNK_BUCKETS];
+	union {
+		struct {		/* a primary's; only its slots are read and retired */
+			u16 reads[FZC_CHUNK_SLOTS];
+			u8 writes[FZC_CHUNK_SLOTS];
+		};
+		u32 crc[FZC_CHUNK_SLOTS];	/* a secondary's */
+	};
+	u8 flags[FZC_CHUNK_SLOTS];	/* state and the flags below */
+	u64 taken[FZC_DIV_ROUND_UP(FZC_CHUNK_SLOTS, 64)];
+};
+
 struct fzc_slots {
 	u32 nslots;
 	u32 used;		/* not FREE */
-	u32 hint;		/* where to look for a free slot */
-	u32 mask;		/* number of hash buckets - 1 */
+	u32 hint;		/* no slot below is free */
+	u32 chunks;		/* of @chunk, in use */
+	u32 have;		/* ...and got from the shell */
+	u32 least;		/* loading needs so many */
 	u8 epoch;
-	u32 *block;		/* a slot's block */
-	u32 *chain;		/* next slot of the same bucket */
-	u32 *bucket;
-	u16 *reads;
-	u8 *writes;
-	u8 *flags;		/* state and the flags below */
-	u32 *crc;		/* only a secondary's */
+	bool with_crc;
+	bool asked;		/* the shell is looking for memory */
+	bool denied;		/* it had none */
+	struct fzc_chunk **chunk;
 	struct fzc_map dirty;	/* index pages that differ from disk */
 	struct fzc_map todo;	/* pages that the running commit still has to write */
-	struct fzc_map free;	/* slots by state, so that either kind is found fast */
-	struct fzc_map taken;
 	u8 *copy;		/* a page's valid copy on disk, 0 or 1 */
 };
 
@@ -60,10 +80,55 @@ struct fzc_slots {
 #define FZC_SLOT_ZERO	0x20	/* content is zeroes, nothing is stored */
 #define FZC_SLOT_PEND	0x40	/* changed since the index was last encoded */
 
-u64 fzc_slots_bytes(u32 nslots, bool with_crc);
+/* A field of @slot, which is in use. */
+static inline u32 *fzc_slot_block(const struct fzc_slots *s, u32 slot)
+{
+	return &s->chunk[slot / FZC_CHUNK_SLOTS]->block[slot % FZC_CHUNK_SLOTS];
+}
+
+/* A secondary's. */
+static inline u32 *fzc_slot_crc(const struct fzc_slots *s, u32 slot)
+{
+	return &s->chunk[slot / FZC_CHUNK_SLOTS]->crc[slot % FZC_CHUNK_SLOTS];
+}
+
+/* A primary's. */
+static inline u16 *fzc_slot_reads(const struct fzc_slots *s, u32 slot)
+{
+	return &s->chunk[slot / FZC_CHUNK_SLOTS]->reads[slot % FZC_CHUNK_SLOTS];
+}
+
+static inline u8 *fzc_slot_writes(const struct fzc_slots *s, u32 slot)
+{
+	return &s->chunk[slot / FZC_CHUNK_SLOTS]->writes[slot % FZC_CHUNK_SLOTS];
+}
+
+static inline u8 *fzc_slot_flags(const struct fzc_slots *s, u32 slot)
+{
+	return &s->chunk[slot / FZC_CHUNK_SLOTS]->flags[slot % FZC_CHUNK_SLOTS];
+}
+
+/* Fixed memory; each chunk comes on top of it. */
+u64 fzc_slots_bytes(u32 nslots);
 void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc);
-/* Forget everything. */
+/* Forget everything.  Takes no time. */
 void fzc_slots_reset(struct fzc_slots *s);
+
+/*
+ * Memory for slots, so much that a chunk is ready beyond what is used.  wants:
+ * ask the shell for another; then give it one, or NULL: there is none to be
+ * had until fzc_slots_retry().  spare: one to be given back, or NULL.  drop:
+ * likewise, one after the other, when the slots are not used any more.
+ */
+bool fzc_slots_wants(const struct fzc_slots *s);
+/* As many as @n slots more, which somebody waits for. */
+void fzc_slots_expect(struct fzc_slots *s, u32 n);
+void fzc_slots_give(struct fzc_slots *s, struct fzc_chunk *chunk);
+void fzc_slots_retry(struct fzc_slots *s);
+struct fzc_chunk *fzc_slots_spare(struct fzc_slots *s);
+struct fzc_chunk *fzc_slots_drop(struct fzc_slots *s);
+/* GROW or SHRINK, if that is due. */
+bool fzc_slots_next_act(struct fzc_slots *s, struct fzc_act *act, u8 job);
 
 /* The slot that holds @block, or FZC_NO_SLOT. */
 u32 fzc_slots_find(const struct fzc_slots *s, u64 block);
@@ -72,12 +137,34 @@ static inline u32 fzc_slots_free(const struct fzc_slots *s)
 	return s->nslots - s->used;
 }
 
-static inline u8 fzc_slot_state(const struct fzc_slots *s, u32 slot)
+/* Of them, those that can be had at once. */
+static inline u32 fzc_slots_ready(const struct fzc_slots *s)
 {
-	return s->flags[slot] & FZC_SLOT_STATE;
+	return min_t(u64, (u64)s->have * FZC_CHUNK_SLOTS, s->nslots) - s->used;
 }
 
-/* A FILLING slot for @block, which has none; FZC_NO_SLOT when full. */
+/* Bytes of memory, besides fzc_slots_bytes(). */
+static inline u64 fzc_slots_memory(const struct fzc_slots *s)
+{
+	return (u64)s->have * sizeof(struct fzc_chunk);
+}
+
+/* May more than are ready be waited for? */
+static inline bool fzc_slots_more(const struct fzc_slots *s)
+{
+	return !s->denied && (u64)s->have * FZC_CHUNK_SLOTS < s->nslots;
+}
+
+static inline u8 fzc_slot_state(const struct fzc_slots *s, u32 slot)
+{
+	return slot < s->chunks * FZC_CHUNK_SLOTS ?
+	       *fzc_slot_flags(s, slot) & FZC_SLOT_STATE : FZC_SLOT_FREE;
+}
+
+/* First slot >= @from that is not FREE, or nslots. */
+u32 fzc_slots_next(const struct fzc_slots *s, u32 from);
+
+/* A FILLING slot for @block, which has none; FZC_NO_SLOT when none is ready. */
 u32 fzc_slots_alloc(struct fzc_slots *s, u64 block);
 /* FILLING or LIVE -> LIVE with new content, to be named by the next commit. */
 void fzc_slot_filled(struct fzc_slots *s, u32 slot);
@@ -111,8 +198,11 @@ static inline bool fzc_slots_dirty(const struct fzc_slots *s)
 	return s->dirty.count || s->todo.count;
 }
 
-/* Replay: take over what one valid index page says; false: it contradicts itself. */
-bool fzc_slots_load(struct fzc_slots *s, u32 page, u8 copy, const struct fzc_index_body *body,
-		    u64 blocks, char *why, u32 why_len);
+/*
+ * Replay: take over what one valid index page says.  -EINVAL: it contradicts
+ * itself; -EAGAIN: give a chunk and try again.
+ */
+int fzc_slots_load(struct fzc_slots *s, u32 page, u8 copy, const struct fzc_index_body *body,
+		   u64 blocks, char *why, u32 why_len);
 
 #endif /* FZC_SLOTS_H */

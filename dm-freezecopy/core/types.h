@@ -25,6 +25,7 @@
 #define FZC_MIN_BLOCK		4096U
 #define FZC_MAX_BLOCK		0x100000U
 #define FZC_MAX_BLOCKS		((u64)U32_MAX - 1)	/* slots name blocks with 32 bits */
+#define FZC_MAX_SLOTS		0xfffff000U
 #ifndef FZC_MAX_RUN		/* the simulator wants small bounds, to reach them */
 #define FZC_MAX_RUN		256U	/* blocks in one frame */
 #define FZC_COPY_BATCH		64	/* blocks in one step of a merge */
@@ -91,6 +92,8 @@ enum fzc_act_kind {
 	FZC_ACT_EVENT,	/* tell user space of @event; no done */
 	FZC_ACT_AGAIN,	/* there is more, but let others have the lock first; no done */
 	FZC_ACT_DROP,	/* drop the connection, reason in the core's @reason; no done */
+	FZC_ACT_GROW,	/* allocate @chunk; done with NULL there when no memory is to be had */
+	FZC_ACT_SHRINK,	/* free @chunk; no done */
 };
 
 enum fzc_copy_result {
@@ -196,6 +199,7 @@ struct fzc_act {
 	u64 ticket;
 	u32 arg;	/* the core's own */
 	struct fzc_copy *copy;
+	struct fzc_chunk *chunk;
 	struct fzc_msg msg;
 };
 

@@ -231,7 +231,10 @@ struct fzc_query {
 	__u64 ev_short;		/* events: a cut with too few slots */
 	__u64 ev_paced;		/* freezes in which writes had to wait for slots */
 	__u64 backoff_ms;	/* until a freeze is taken again without FZC_FREEZE_FORCE */
-	__u64 reserved[10];
+	__u64 mem_maps;		/* bytes of memory: block sets and what else has a fixed size */
+	__u64 mem_slots;	/* tables of slots: 15.25 a slot, in chunks, as slots are used */
+	__u64 mem_io;		/* buffers of I/O, when all are in use */
+	__u64 reserved[7];
 };
 
 /*

@@ -100,7 +100,8 @@ static bool starved(const struct hop *h)
 		else if (fzc_slot_state(&W.p.slots, slot) == FZC_SLOT_FILLING)
 			return false;
 	}
-	return need && !fzc_slots_free(&W.p.slots) && W.p.phase == FZC_PHASE_DELIVER;
+	return need && W.p.phase == FZC_PHASE_DELIVER && !fzc_slots_ready(&W.p.slots) &&
+	       !fzc_slots_more(&W.p.slots);
 }
 
 /* It has to wait for a wake-up, or until it is late. */
@@ -112,6 +113,8 @@ static bool parked(struct hop *h, enum fzc_go go)
 		fail("P3: a full difference volume stops a write instead of the freeze");
 	h->woken = false;
 	h->pacing = go == FZC_GO_PACE;
+	h->hungry = go == FZC_GO_PARK && fzc_slots_more(&W.p.slots) &&
+		    W.p.slots.least > W.p.slots.have;
 	if (h->pacing && !h->paced_at) {
 		h->paced_at = W.step;
 		W.st.paced++;
@@ -446,7 +449,11 @@ void host_check_woken(void)
 	u64 b, last;
 
 	for (h = W.hop; h < W.hop + MAX_HOPS; h++) {
-		if (h->state != HOP_PARKED || !h->pacing || h->woken)
+		if (h->state != HOP_PARKED || h->woken)
+			continue;
+		if (h->hungry && !W.p.slots.asked)
+			fail("P3: a write waits for memory that is not looked for any more");
+		if (!h->pacing)
 			continue;
 		last = (h->first + h->n - 1) / SPB;
 		for (b = h->first / SPB; b <= last && !fzc_map_test(&W.p.frozen, b); b++)

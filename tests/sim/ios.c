@@ -120,6 +120,15 @@ void io_crash(u8 node, u32 keep_percent)
 	}
 }
 
+/* The memory of slots that are not used any more. */
+void slots_drop(struct fzc_slots *s)
+{
+	struct fzc_chunk *chunk;
+
+	while ((chunk = fzc_slots_drop(s)))
+		free(chunk);
+}
+
 void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 {
 	struct io *io = io_new(node, 0);
@@ -152,6 +161,10 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 		io->kind = IO_COPY;
 		io->what = act->copy->to_dev == FZC_NR_DEVS ? STEP_VERIFY :
 			   act->copy->to_dev == FZC_DATA ? STEP_MERGE_READ : STEP_FOLD_READ;
+		break;
+	case FZC_ACT_GROW:
+		io->kind = IO_GROW;
+		io_delay(io, 10, 300);
 		break;
 	}
 	reached(node, io->what, BEGUN, io);
@@ -384,6 +397,11 @@ static void io_advance(struct io *io)
 		break;
 	case IO_COPY:
 		copy_step(io);
+		break;
+	case IO_GROW:
+		io->act.chunk = W.calm || !W.lacks || chance(50) ? malloc(sizeof(*io->act.chunk)) : NULL;
+		W.st.no_memory += !io->act.chunk;
+		act_done(io, 0);
 		break;
 	case IO_HOST:
 		host_write_step(io);

@@ -115,6 +115,9 @@ static void make_world(u64 seed, bool verbose)
 
 	for (i = 0; i < MAX_IOS; i++)
 		marks[i] = W.io[i].mark;
+	slots_drop(&W.p.slots);
+	slots_drop(&W.s.stage[0]);
+	slots_drop(&W.s.stage[1]);
 	W = zero;
 	memcpy(W.pd, keep.pd, sizeof(W.pd));
 	memcpy(W.sd, keep.sd, sizeof(W.sd));
@@ -138,6 +141,7 @@ static void make_world(u64 seed, bool verbose)
 	W.sick = chance(15);
 	W.sopts.verify = chance(30);
 	W.slow = chance(30);
+	W.lacks = chance(20);
 	W.pace = chance(20) ? 0 : 20 << below(6);
 	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
 	W.smem = memory(keep.smem, &keep.sbytes, fzc_s_bytes(&W.sgeo));
@@ -656,6 +660,7 @@ static void print_stats(const struct stats *st, double seconds)
 	printf("%llu images of more blocks than slots; %llu writes paced, %llu of them went on in time, %llu late\n",
 	       (unsigned long long)st->tight, (unsigned long long)st->paced,
 	       (unsigned long long)st->paced_ok, (unsigned long long)st->paced_late);
+	printf("%llu times no memory for slots\n", (unsigned long long)st->no_memory);
 }
 
 /* With enough schedules every combination must have been reached often. */

@@ -14,7 +14,8 @@ import time
 
 HERE = pathlib.Path(__file__).resolve().parent
 CORE = HERE.parent.parent / "dm-freezecopy/core"
-BOUNDS = ["-DFZC_MAX_RUN=4U", "-DFZC_COPY_BATCH=3", "-DFZC_MAX_XFERS=6", "-DFZC_MAX_RX=8"]
+BOUNDS = ["-DFZC_MAX_RUN=4U", "-DFZC_COPY_BATCH=3", "-DFZC_MAX_XFERS=6", "-DFZC_MAX_RX=8",
+          "-DFZC_CHUNK_SLOTS=4U"]
 CFLAGS = ["-std=gnu11", "-O2", "-w", *BOUNDS]
 SECONDS = 600  # for one mutant
 
@@ -41,14 +42,13 @@ MUTANTS = [
      "		return fzc_act_flush(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH2);",
      "		sync_end(p);\n		return false;"),
     ("R3-epoch", "a change made while a commit runs counts as part of it", "slots.c",
-     "	return s->flags[slot] & FZC_SLOT_PEND &&\n"
-     "	       (s->flags[slot] & FZC_SLOT_EPOCH) != s->epoch;",
-     "	return s->flags[slot] & FZC_SLOT_PEND;"),
+     "	return flags & FZC_SLOT_PEND && (flags & FZC_SLOT_EPOCH) != s->epoch;",
+     "	return flags & FZC_SLOT_PEND;"),
     ("R3-failed", "what a failed commit should have named is forgotten", "slots.c",
      "	for (p = fzc_map_next(&s->dirty, 0); p < s->dirty.nbits;\n"
      "	     p = fzc_map_next(&s->dirty, p + 1)) {", "	for (p = 0; 0;) {"),
     ("R3-retired", "a slot that the running commit was to name is retired first", "slots.c",
-     "	if (due(s, slot))\n		s->flags[slot] |= FZC_SLOT_NAMED;\n", ""),
+     "	if (due(s, slot))\n		*fzc_slot_flags(s, slot) |= FZC_SLOT_NAMED;\n", ""),
     ("R4", "a parked write holds the gate", "pcore_io.c",
      "	if (go != FZC_GO_DATA)\n		return go;\n	if (mixed)",
      "	if (go != FZC_GO_DATA) {\n		p->writes += go == FZC_GO_PARK;\n		return go;\n"
@@ -219,6 +219,17 @@ MUTANTS = [
      "	u64 b = fzc_p_wanted(p, &most);", "	u64 b = p->geo.blocks;"),
     ("P3-abort", "a full difference volume stops writes instead of the freeze", "pcore_pace.c",
      "	fzc_p_give_way(p, p->diff_failed ?", "	(void)(p->diff_failed ?"),
+    ("memory-abort", "a write waits for memory that is not to be had", "pcore_pace.c",
+     "	if (room && fzc_slots_more(&p->slots)) {", "	if (room) {"),
+    ("memory-wake", "a write that waited for memory is not woken", "pcore.c",
+     "		fzc_slots_give(&p->slots, act->chunk);\n		p->wake = true;",
+     "		fzc_slots_give(&p->slots, act->chunk);"),
+    ("memory-retry", "memory that was lacking once is never asked for again", "score.c",
+     "	fzc_slots_retry(&s->stage[0]);\n	fzc_slots_retry(&s->stage[1]);\n", ""),
+    ("memory-hold", "a frame is taken although there are no slots for it", "score_session.c",
+     " && !fzc_s_grows(s, 0, FZC_MAX_RUN) &&\n	       !fzc_s_grows(s, 1, FZC_MAX_RUN)", ""),
+    ("memory-split", "a bucket that is split keeps what belongs to the new one", "slots.c",
+     "& (size - 1)) != n) {", "& (size - 1)) != n || 1) {"),
 ]
 
 

@@ -183,6 +183,9 @@ bool p_step(void)
 	case FZC_ACT_DROP:
 		W.p_drops = true;
 		break;
+	case FZC_ACT_SHRINK:
+		free(act.chunk);
+		break;
 	case FZC_ACT_EVENT:
 		W.st.aborts += act.event == FZC_EVENT_ABORT;
 		if (act.event == FZC_EVENT_ABORT)
@@ -191,6 +194,7 @@ bool p_step(void)
 	case FZC_ACT_WRITE:
 	case FZC_ACT_FLUSH:
 	case FZC_ACT_COPY:
+	case FZC_ACT_GROW:
 		io_action(0, &act, &page);
 		break;
 	}
@@ -273,7 +277,9 @@ void p_boot(void)
 {
 	static struct fzc_page a, b;
 	struct fzc_load load;
+	int err;
 
+	slots_drop(&W.p.slots);
 	memset(W.pmem, 0, W.pbytes);
 	fzc_p_init(&W.p, W.pmem, &W.pgeo, &W.popts);
 	W.pstate = LOADING;
@@ -285,7 +291,9 @@ void p_boot(void)
 		page_get(&W.pd[load.dev], load.offset, &a);
 		if (load.both)
 			page_get(&W.pd[load.dev], load.offset + FZC_PAGE, &b);
-		if (fzc_p_load_give(&W.p, &load, &a, &b)) {
+		while ((err = fzc_p_load_give(&W.p, &load, &a, &b)) == -EAGAIN)
+			load.chunk = malloc(sizeof(*load.chunk));
+		if (err) {
 			fail("the primary does not start: %s", W.p.reason);
 			return;
 		}

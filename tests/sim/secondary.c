@@ -33,7 +33,7 @@ static bool shown(u32 s, u64 *v)
 		*v = at[s % SPB];
 		/* the shell verifies what it reads through a stage */
 		return block_crc(at, block_sectors(block)) ==
-		       W.s.stage[dev == FZC_DIFF_B].crc[slot];
+		       *fzc_slot_crc(&W.s.stage[dev == FZC_DIFF_B], slot);
 	}
 	default:
 		return false;
@@ -173,12 +173,16 @@ bool s_step(void)
 		say("secondary: drops: %s", W.s.reason);
 		W.s_drops = true;
 		break;
+	case FZC_ACT_SHRINK:
+		free(act.chunk);
+		break;
 	case FZC_ACT_EVENT:
 		W.st.merged += act.event == FZC_EVENT_MERGED;
 		break;
 	case FZC_ACT_WRITE:
 	case FZC_ACT_FLUSH:
 	case FZC_ACT_COPY:
+	case FZC_ACT_GROW:
 		io_action(1, &act, &page);
 		break;
 	}
@@ -206,7 +210,7 @@ bool s_rot(u8 stage, u64 block)
 	u32 slot = fzc_slots_find(&W.s.stage[stage], block), at;
 	u8 dev = fzc_stage_dev(stage);
 
-	if (W.s.stage[stage].flags[slot] & FZC_SLOT_ZERO)
+	if (*fzc_slot_flags(&W.s.stage[stage], slot) & FZC_SLOT_ZERO)
 		return false;
 	at = slot_sector(1, dev, slot) + below(block_sectors(block));
 	W.sd[dev].cur[at] ^= 0x40000000;
@@ -259,7 +263,10 @@ void s_boot(void)
 {
 	static struct fzc_page a, b;
 	struct fzc_load load;
+	int err;
 
+	slots_drop(&W.s.stage[0]);
+	slots_drop(&W.s.stage[1]);
 	memset(W.smem, 0, W.sbytes);
 	fzc_s_init(&W.s, W.smem, &W.sgeo, &W.sopts);
 	W.sstate = LOADING;
@@ -271,7 +278,9 @@ void s_boot(void)
 		page_get(&W.sd[load.dev], load.offset, &a);
 		if (load.both)
 			page_get(&W.sd[load.dev], load.offset + FZC_PAGE, &b);
-		if (fzc_s_load_give(&W.s, &load, &a, &b)) {
+		while ((err = fzc_s_load_give(&W.s, &load, &a, &b)) == -EAGAIN)
+			load.chunk = malloc(sizeof(*load.chunk));
+		if (err) {
 			fail("the secondary does not start: %s", W.s.reason);
 			return;
 		}

@@ -67,7 +67,7 @@ void page_get(const struct disk *d, u64 offset, struct fzc_page *page);
 
 /* ---- I/O in flight ---- */
 
-enum io_kind { IO_WRITE, IO_FLUSH, IO_COPY, IO_HOST, IO_READ, IO_FILL, IO_XFER, IO_RX };
+enum io_kind { IO_WRITE, IO_FLUSH, IO_COPY, IO_HOST, IO_READ, IO_FILL, IO_XFER, IO_RX, IO_GROW };
 
 struct hop;
 
@@ -136,6 +136,7 @@ struct hop {
 	bool err;	/* a part failed, the host is told */
 	bool diff_err;	/* a write to DIFF failed, the core knows what to do */
 	bool woken;	/* parked: may try again */
+	bool hungry;	/* ...for the memory of slots */
 	bool pacing;	/* parked: for want of a slot */
 	u32 parked_at;	/* parked: since this step, 0: not */
 	u32 paced_at;	/* likewise, because slots are scarce */
@@ -157,7 +158,7 @@ enum fault { F_CUT, F_PCRASH, F_SCRASH, F_BOTH, F_PSTOP, F_SSTOP, F_NR };
 
 struct stats {
 	u64 schedules, steps, commits, crashes, aborts, merged, recoveries, rollbacks, heals;
-	u64 tight, paced, paced_ok, paced_late, verify_bad;
+	u64 tight, paced, paced_ok, paced_late, verify_bad, no_memory;
 	u64 hits[P_MODES][S_MODES][F_NR];
 	u64 io_errors, host_errors;
 };
@@ -236,6 +237,7 @@ struct world {
 	struct plan plan;
 	bool archivist;	/* backups are taken often */
 	bool sick;	/* flushes fail now and then */
+	bool lacks;	/* memory for slots, now and then */
 	bool slow;	/* some I/O takes very long */
 	bool p_drops, s_drops;	/* that side has to end its connection */
 	bool calm;	/* no more faults: progress is owed */
@@ -306,6 +308,7 @@ u32 block_crc(const u64 *val, u32 n);
 u32 block_sectors(u64 block);
 struct disk *disk_of(u8 node, u8 dev);
 u32 slot_sector(u8 node, u8 dev, u32 slot);
+void slots_drop(struct fzc_slots *s);
 void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page);
 
 /* steps.c: where schedules get, and the fault that is planned for one of these points */

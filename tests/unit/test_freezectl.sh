@@ -232,7 +232,7 @@ test_status_json_keys() {
 		status = json.load(open(sys.argv[1]))
 		assert list(status) == (
 		    'format name role mode peer connection last_contact pair_uuid image copy freeze '
-		    'merge blocks diff wire devices events error').split(), list(status)
+		    'merge blocks diff wire memory devices events error').split(), list(status)
 		assert list(status['image']) == 'number id time label age_seconds'.split()
 		for key in 'size total changed unsent inflight diverted staged'.split():
 		    assert key in status['blocks'], key
@@ -266,6 +266,7 @@ test_status_of_a_running_volume() {
 		assert s['diff'] == {'bytes': 1 << 36, 'used': 20480, 'short': 12288,
 		                     'writes_waiting': 2, 'writes_paced': 11}, s['diff']
 		assert s['wire'] == {'tx_bytes': 1 << 53, 'rx_bytes': 9}
+		assert s['memory'] == {'maps': 21, 'slots': 22, 'io': 23}
 		assert s['devices']['diff'] == {'path': None, 'number': '254:2', 'error': True}
 		assert s['events']['number'] == 42 and s['events']['cut'] == 7
 		assert s['events']['short'] == 1 and s['events']['paced'] == 4

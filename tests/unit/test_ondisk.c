@@ -77,7 +77,7 @@ TEST(ondisk_slots_fit)
 		end = fzc_slots_start(n + 1, block) + (n + 1ULL) * block;
 		CHECK_OR_RETURN(end > bytes);
 	}
-	CHECK(fzc_slots_fit(U64_MAX, 4096) == FZC_MAX_BLOCKS);
+	CHECK(fzc_slots_fit(U64_MAX, 4096) == FZC_MAX_SLOTS);
 }
 
 static void some_page(struct fzc_page *page)

@@ -17,6 +17,7 @@ static struct model {
 	struct fzc_slots s;
 	bool crc;
 	u64 now;			/* steps so far */
+	u32 most;			/* slots used at once, since the table was empty */
 	u64 filled[NSLOTS];		/* when the slot's block was first filled in; 0: not */
 	u64 retired[NSLOTS];
 	u64 durable[NSLOTS];		/* block whose content certainly is in the slot */
@@ -28,13 +29,40 @@ static struct model {
 	bool failed;
 } m;
 
+static void grow(struct fzc_slots *s)
+{
+	while (fzc_slots_wants(s))
+		fzc_slots_give(s, malloc(sizeof(struct fzc_chunk)));
+}
+
+static void shrink(struct fzc_slots *s)
+{
+	struct fzc_chunk *chunk;
+
+	while ((chunk = fzc_slots_spare(s)))
+		free(chunk);
+}
+
+static void drop(struct fzc_slots *s)
+{
+	struct fzc_chunk *chunk;
+
+	while ((chunk = fzc_slots_drop(s)))
+		free(chunk);
+}
+
 static void model_init(bool crc)
 {
 	memset(&m, 0, sizeof(m));
 	memset(m.durable, 0xff, sizeof(m.durable));
-	fzc_slots_init(&m.s, test_alloc(fzc_slots_bytes(NSLOTS, crc)), NSLOTS, crc);
+	fzc_slots_init(&m.s, test_alloc(fzc_slots_bytes(NSLOTS)), NSLOTS, crc);
 	m.crc = crc;
 	m.now = 1;
+}
+
+static void model_exit(void)
+{
+	drop(&m.s);
 }
 
 static u8 state(u32 slot)
@@ -60,7 +88,7 @@ static bool disk_is_true(void)
 
 		if (block == NOTHING)
 			continue;
-		if (m.durable[slot] != block || m.s.block[slot] != block ||
+		if (m.durable[slot] != block || *fzc_slot_block(&m.s, slot) != block ||
 		    state(slot) == FZC_SLOT_FREE || state(slot) == FZC_SLOT_ZOMBIE)
 			return false;
 	}
@@ -76,7 +104,7 @@ static bool commit_is_complete(void)
 		u8 st = state(slot);
 
 		if ((st == FZC_SLOT_LIVE || st == FZC_SLOT_MERGING) && m.filled[slot] < m.began &&
-		    block != m.s.block[slot])
+		    block != *fzc_slot_block(&m.s, slot))
 			return false;
 		if (st == FZC_SLOT_RETIRING && m.retired[slot] < m.began && block != NOTHING)
 			return false;
@@ -84,9 +112,19 @@ static bool commit_is_complete(void)
 	return true;
 }
 
+static int load_page(struct fzc_slots *s, u32 page, const struct fzc_index_body *body, char *why)
+{
+	int err;
+
+	while ((err = fzc_slots_load(s, page, page & 1, body, NBLOCKS, why, FZC_REASON_LEN)) ==
+	       -EAGAIN)
+		fzc_slots_give(s, malloc(sizeof(struct fzc_chunk)));
+	return err;
+}
+
 static bool replay_agrees(void)
 {
-	void *mem2 = calloc(1, fzc_slots_bytes(NSLOTS, m.crc));
+	void *mem2 = calloc(1, fzc_slots_bytes(NSLOTS));
 	char why[FZC_REASON_LEN];
 	struct fzc_slots s;
 	bool ok = true;
@@ -94,8 +132,7 @@ static bool replay_agrees(void)
 
 	fzc_slots_init(&s, mem2, NSLOTS, m.crc);
 	for (u32 page = 0; page < NPAGES; page++)
-		ok = ok && fzc_slots_load(&s, page, page & 1, &m.disk[page], NBLOCKS, why,
-					  sizeof(why));
+		ok = ok && !load_page(&s, page, &m.disk[page], why);
 	for (u32 slot = 0; ok && slot < NSLOTS; slot++) {
 		u64 block = said(slot, &flags);
 
@@ -106,6 +143,7 @@ static bool replay_agrees(void)
 		     fzc_slot_state(&s, slot) == FZC_SLOT_LIVE;
 	}
 	ok = ok && s.used == used && !fzc_slots_dirty(&s);
+	drop(&s);
 	free(mem2);
 	return ok;
 }
@@ -124,7 +162,7 @@ static void allocate(void)
 	m.retired[slot] = 0;
 	m.durable[slot] = NOTHING;
 	if (m.crc)
-		m.s.crc[slot] = block;
+		*fzc_slot_crc(&m.s, slot) = block;
 }
 
 static void finish_retiring(u32 slot)
@@ -174,7 +212,7 @@ static void commit_step(void)
 		m.flushed = true;
 		for (u32 slot = 0; slot < NSLOTS; slot++)
 			if (m.filled[slot] && m.filled[slot] < m.began)
-				m.durable[slot] = m.s.block[slot];
+				m.durable[slot] = *fzc_slot_block(&m.s, slot);
 		fzc_slots_sync_flushed(&m.s);
 	} else if (fzc_slots_sync_page(&m.s, &page)) {
 		write_page(page);
@@ -201,7 +239,7 @@ static void slot_step(u32 slot)
 			fzc_slot_filled(&m.s, slot);
 		break;
 	case FZC_SLOT_MERGING:
-		if (test_below(4)) {
+		if (!m.crc && test_below(4)) {
 			fzc_slot_retire(&m.s, slot);
 			m.retired[slot] = m.now;
 		} else {
@@ -216,7 +254,8 @@ static void read_step(u32 slot)
 	if (m.reads[slot] && test_below(2)) {
 		m.reads[slot]--;
 		fzc_slot_read_put(&m.s, slot);
-	} else if (state(slot) == FZC_SLOT_LIVE || state(slot) == FZC_SLOT_MERGING) {
+	} else if (!m.crc &&	/* a secondary counts its reads by the stage */
+		   (state(slot) == FZC_SLOT_LIVE || state(slot) == FZC_SLOT_MERGING)) {
 		m.reads[slot]++;
 		fzc_slot_read_get(&m.s, slot);
 	}
@@ -234,10 +273,12 @@ static bool table_is_sound(void)
 		if (st == FZC_SLOT_FREE && m.reads[slot])
 			return false;
 		if (st != FZC_SLOT_FREE && st != FZC_SLOT_ZOMBIE &&
-		    fzc_slots_find(&m.s, m.s.block[slot]) != slot)
+		    fzc_slots_find(&m.s, *fzc_slot_block(&m.s, slot)) != slot)
 			return false;
 	}
-	return used == m.s.used && fzc_slots_free(&m.s) == NSLOTS - used;
+	/* a chunk beyond what is needed at most, and two that are kept */
+	return used == m.s.used && fzc_slots_free(&m.s) == NSLOTS - used &&
+	       m.s.have <= m.s.chunks + 2 && m.s.chunks <= m.most / FZC_CHUNK_SLOTS + 1;
 }
 
 static void run(bool crc, u32 steps)
@@ -246,9 +287,13 @@ static void run(bool crc, u32 steps)
 	for (; steps; steps--, m.now++) {
 		u32 slot = test_below(NSLOTS);
 
+		if (!m.s.used)
+			m.most = 0;
 		switch (test_below(12)) {
 		case 0 ... 2:
+			grow(&m.s);
 			allocate();
+			m.most = max(m.most, m.s.used);
 			break;
 		case 3 ... 7:
 			slot_step(slot);
@@ -260,9 +305,12 @@ static void run(bool crc, u32 steps)
 			commit_step();
 			CHECK_OR_RETURN(disk_is_true());
 		}
-		if (steps % 64 == 0)
-			CHECK_OR_RETURN(table_is_sound());
+		if (steps % 64)
+			continue;
+		shrink(&m.s);
+		CHECK_OR_RETURN(table_is_sound());
 	}
+	model_exit();
 }
 
 TEST(slots_random_steps)
@@ -276,6 +324,10 @@ TEST(slots_until_full)
 	u32 slot, n = 0;
 
 	model_init(false);
+	CHECK(fzc_slots_alloc(&m.s, 0) == FZC_NO_SLOT && fzc_slots_free(&m.s) == NSLOTS);
+	fzc_slots_expect(&m.s, NSLOTS);
+	grow(&m.s);
+	CHECK(fzc_slots_ready(&m.s) == NSLOTS && !fzc_slots_more(&m.s));
 	for (u64 block = 0; (slot = fzc_slots_alloc(&m.s, block)) != FZC_NO_SLOT; block++) {
 		CHECK(fzc_slots_find(&m.s, block) == slot);
 		n++;
@@ -285,6 +337,9 @@ TEST(slots_until_full)
 	CHECK(fzc_slots_free(&m.s) == 1 && fzc_slots_alloc(&m.s, 999) == 17);
 	fzc_slots_reset(&m.s);
 	CHECK(fzc_slots_free(&m.s) == NSLOTS && fzc_slots_find(&m.s, 1) == FZC_NO_SLOT);
+	shrink(&m.s);
+	CHECK(m.s.have <= 2);
+	model_exit();
 }
 
 static bool loads(u32 page, u32 entry, u64 block)
@@ -295,7 +350,7 @@ static bool loads(u32 page, u32 entry, u64 block)
 	memset(&body, 0, sizeof(body));
 	body.entry[entry].block = cpu_to_le64(block);
 	body.entry[entry].flags = cpu_to_le32(FZC_ENTRY_USED);
-	return fzc_slots_load(&m.s, page, 0, &body, NBLOCKS, why, sizeof(why));
+	return !load_page(&m.s, page, &body, why);
 }
 
 TEST(slots_replay_refuses)
@@ -307,4 +362,26 @@ TEST(slots_replay_refuses)
 	CHECK(!loads(1, 5, NBLOCKS - 1));	/* in two slots */
 	CHECK(!loads(NPAGES - 1, NSLOTS % FZC_INDEX_ENTRIES, 3));	/* no such slot */
 	CHECK(loads(NPAGES - 1, NSLOTS % FZC_INDEX_ENTRIES - 1, 3));
+	model_exit();
+}
+
+/* Memory is asked for once, not while there is none, and again later. */
+TEST(slots_without_memory)
+{
+	model_init(false);
+	CHECK(fzc_slots_wants(&m.s) && fzc_slots_more(&m.s));
+	fzc_slots_give(&m.s, NULL);
+	CHECK(!fzc_slots_wants(&m.s) && !fzc_slots_more(&m.s) && !fzc_slots_ready(&m.s));
+	fzc_slots_retry(&m.s);
+	CHECK(fzc_slots_wants(&m.s) && fzc_slots_more(&m.s));
+	grow(&m.s);
+	CHECK(fzc_slots_ready(&m.s) == min(FZC_CHUNK_SLOTS, NSLOTS));
+	model_exit();
+}
+
+/* What a slot costs in memory is stated: 15.5 bytes at most. */
+TEST(slots_memory)
+{
+	CHECK(2 * sizeof(struct fzc_chunk) <= 31 * FZC_CHUNK_SLOTS);
+	CHECK(fzc_slots_bytes(NSLOTS) < NSLOTS * sizeof(void *));
 }

@@ -239,7 +239,7 @@ static void check_diff(struct check *c)
 		found(c, "index: cannot be read");
 	else
 		check_pages(c, "index", &pages);
-	free(mem);
+	offline_index_free(&slots, mem);
 }
 
 static int run(int argc, char **argv)

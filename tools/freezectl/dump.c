@@ -221,14 +221,13 @@ static void put_entries(struct json_object *o, const struct fzc_slots *s)
 {
 	struct json_object *list = json_object_new_array(), *e;
 
-	for (u32 slot = 0; slot < s->nslots; slot++) {
-		if (!s->flags[slot])
-			continue;
+	for (u32 slot = fzc_slots_next(s, 0); slot < s->nslots; slot = fzc_slots_next(s, slot + 1)) {
+		bool zero = *fzc_slot_flags(s, slot) & FZC_SLOT_ZERO;
+
 		e = json_object_new_object();
 		put_u64(e, "slot", slot);
-		put_u64(e, "block", s->block[slot]);
-		json_object_object_add(e, "zero", json_object_new_boolean(!!(s->flags[slot] &
-									     FZC_SLOT_ZERO)));
+		put_u64(e, "block", *fzc_slot_block(s, slot));
+		json_object_object_add(e, "zero", json_object_new_boolean(zero));
 		json_object_array_add(list, e);
 	}
 	json_object_object_add(o, "entries", list);
@@ -261,7 +260,7 @@ static void put_diff(struct json_object *o, const struct offline *f)
 	} else {
 		put_text(index, "error", "cannot read it");
 	}
-	free(mem);
+	offline_index_free(&slots, mem);
 }
 
 /* "superblock.image.number = 7" */

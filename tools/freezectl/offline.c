@@ -230,6 +230,36 @@ bool offline_regions(const struct offline *o, u64 *open, u64 *stray)
 	return true;
 }
 
+/* Like the module's: what does not fit is asked for. */
+static bool load_index_page(struct fzc_slots *slots, u32 n, int pick, const struct fzc_page *page,
+			    u64 blocks, char why[FZC_REASON_LEN])
+{
+	struct fzc_chunk *chunk;
+	int err;
+
+	while ((err = fzc_slots_load(slots, n, pick, &page->index, blocks, why,
+				     FZC_REASON_LEN)) == -EAGAIN) {
+		chunk = malloc(sizeof(*chunk));
+		if (!chunk) {
+			snprintf(why, FZC_REASON_LEN, "no memory for the index");
+			return false;
+		}
+		fzc_slots_give(slots, chunk);
+	}
+	return !err;
+}
+
+void offline_index_free(struct fzc_slots *slots, void *mem)
+{
+	struct fzc_chunk *chunk;
+
+	if (!mem)
+		return;
+	while ((chunk = fzc_slots_drop(slots)))
+		free(chunk);
+	free(mem);
+}
+
 bool offline_index(const struct offline *o, struct fzc_slots *slots, void **mem,
 		   struct offline_pages *pages, void (*bad)(const char *why, void *arg), void *arg)
 {
@@ -240,7 +270,7 @@ bool offline_index(const struct offline *o, struct fzc_slots *slots, void **mem,
 	int pick;
 
 	*pages = (struct offline_pages){ 0 };
-	*mem = calloc(1, fzc_slots_bytes(nslots, with_crc));
+	*mem = calloc(1, fzc_slots_bytes(nslots));
 	if (!*mem)
 		return false;
 	fzc_slots_init(slots, *mem, nslots, with_crc);
@@ -250,8 +280,7 @@ bool offline_index(const struct offline *o, struct fzc_slots *slots, void **mem,
 				return false;
 		pick = fzc_page_pick(&copy[0], &copy[1], FZC_PAGE_INDEX, o->format, o->log, n);
 		count_page(pages, copy, pick);
-		if (pick >= 0 && !fzc_slots_load(slots, n, pick, &copy[pick].index, o->geo.blocks,
-						 why, sizeof(why)))
+		if (pick >= 0 && !load_index_page(slots, n, pick, &copy[pick], o->geo.blocks, why))
 			bad(why, arg);
 	}
 	return true;

@@ -72,5 +72,7 @@ bool offline_pair(const struct offline *o, u64 offset, enum fzc_page_kind kind,
  */
 bool offline_index(const struct offline *o, struct fzc_slots *slots, void **mem,
 		   struct offline_pages *pages, void (*bad)(const char *why, void *arg), void *arg);
+/* Of both, when it was tried; @mem may be NULL. */
+void offline_index_free(struct fzc_slots *slots, void *mem);
 
 #endif

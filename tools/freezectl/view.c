@@ -173,6 +173,16 @@ static struct json_object *diff_json(const struct fzc_query *q)
 	return o;
 }
 
+static struct json_object *memory_json(const struct fzc_query *q)
+{
+	struct json_object *o = json_object_new_object();
+
+	put_u64(o, "maps", q->mem_maps);
+	put_u64(o, "slots", q->mem_slots);
+	put_u64(o, "io", q->mem_io);
+	return o;
+}
+
 static struct json_object *pair_json(const char *a, uint64_t av, const char *b, uint64_t bv)
 {
 	struct json_object *o = json_object_new_object();
@@ -205,6 +215,7 @@ struct json_object *view_json(const struct view *v)
 	put(o, "blocks", blocks_json(q));
 	put(o, "diff", diff_json(q));
 	put(o, "wire", pair_json("tx_bytes", q->tx_bytes, "rx_bytes", q->rx_bytes));
+	put(o, "memory", memory_json(q));
 	put(o, "devices", devices_json(v));
 	put(o, "events", events_json(q));
 	put_text(o, "error", q->error);
