@@ -29,6 +29,7 @@ struct fzc_hio {
 	bool fua;
 	bool diff;		/* some of it went to DIFF */
 	bool diff_err;
+	bool again;		/* AGAIN was said, and it has not begun again yet */
 	bool held;		/* was passed on, the role has to hear of its end */
 	bool paced;		/* was made to wait for a slot */
 	bool pacing;		/* ...and waits now */

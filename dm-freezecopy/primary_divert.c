@@ -23,6 +23,10 @@ static enum fzc_go divert_begin(struct fzc_dev *dev, struct fzc_hio *h)
 		return fzc_p_read_begin(&pr->core, h->first, h->last);
 	go = fzc_p_write_begin(&pr->core, h->first, h->last, fzc_hio_late(dev, h));
 	h->held = go == FZC_GO_DATA;
+	if (h->again && go != FZC_GO_PARK && go != FZC_GO_PACE) {
+		h->again = false;
+		fzc_p_write_again(&pr->core);
+	}
 	if (fzc_slots_wants(&pr->core.slots))
 		fzc_engine_kick(dev);
 	return go;
@@ -66,7 +70,8 @@ static enum fzc_hio_end divert_end(struct fzc_dev *dev, struct fzc_hio *h)
 		flush_failed(pr, err);
 	if (!h->write)
 		return FZC_HIO_DONE;
-	if (fzc_p_write_end(&pr->core, h->first, h->last, err, h->diff_err))
+	h->again = fzc_p_write_end(&pr->core, h->first, h->last, err, h->diff_err);
+	if (h->again)
 		return FZC_HIO_AGAIN;
 	fzc_primary_note_cut(pr);
 	if (pr->core.wake || pr->core.gate_closed)

@@ -81,6 +81,10 @@ int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
 		fzc_p_say(p, "not connected to the secondary (force makes the cut all the same)");
 		return -ENOTCONN;
 	}
+	if (p->again) {
+		fzc_p_say(p, "writes that could not be diverted are being done in place");
+		return -EAGAIN;
+	}
 	if (p->stop_step || p->send_abort || !fzc_intent_can_cut(&p->in)) {
 		fzc_p_say(p, "the last generation is still being put away");
 		return -EAGAIN;
@@ -333,7 +337,7 @@ static void super_done(struct fzc_pcore *p, int err)
 		meta_trouble(p, "writing the superblock", err);
 		p->sb_retry = true;
 		/* the caller of the freeze must not wait for as long as it lasts */
-		if (p->phase == FZC_PHASE_DELIVER && !fzc_p_recorded(p))
+		if (p->phase == FZC_PHASE_DELIVER && !fzc_p_recorded(p) && !p->stop_step)
 			fzc_p_give_way(p, "the cut cannot be recorded, the meta device failed");
 		return;
 	}

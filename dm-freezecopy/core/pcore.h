@@ -120,6 +120,7 @@ struct fzc_pcore {
 
 	/* the gate and the freeze */
 	u32 writes;		/* host writes that hold the gate */
+	u32 again;		/* that are to begin again, parts of them done: no cut may be made */
 	bool gate_closed;
 	u8 phase;		/* enum fzc_phase */
 	struct fzc_img freezing;
@@ -238,6 +239,11 @@ enum fzc_place fzc_p_write_place(struct fzc_pcore *p, u64 block, u32 *slot);
  * is being aborted and the write will go to DATA.
  */
 bool fzc_p_write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool diff_err);
+/* That bio was given a place, or refused, by write_begin. */
+static inline void fzc_p_write_again(struct fzc_pcore *p)
+{
+	p->again--;
+}
 
 /* Host reads. */
 enum fzc_go fzc_p_read_begin(struct fzc_pcore *p, u64 first, u64 last);

@@ -121,8 +121,10 @@ bool fzc_p_write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool dif
 	if (diff_err && !p->diff_failed)
 		fzc_p_trouble(p, &p->diff_failed, "writing to the diff device failed", err);
 	p->writes--;
+	retry &= diff_err;
+	p->again += retry;
 	fzc_p_try_cut(p);
-	return retry && diff_err;
+	return retry;
 }
 
 enum fzc_go fzc_p_read_begin(struct fzc_pcore *p, u64 first, u64 last)

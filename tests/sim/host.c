@@ -169,6 +169,9 @@ static void try_write(struct hop *h)
 	h->state = HOP_PARKED;
 	if (parked(h, go))
 		return;
+	if (h->again)
+		fzc_p_write_again(&W.p);
+	h->again = false;
 	if (go == FZC_GO_FAIL && W.p.in.failed && W.errors) {
 		refused(h);	/* nothing continues unrecorded */
 		return;
@@ -215,6 +218,7 @@ void host_part_done(struct hop *h)
 	if (fzc_p_write_end(&W.p, h->first / SPB, (h->first + h->n - 1) / SPB,
 			    h->err || h->diff_err ? -EIO : 0, h->diff_err)) {
 		h->state = HOP_PARKED;	/* its divert failed: it goes in place */
+		h->again = true;
 		return;
 	}
 	if (h->err || h->diff_err) {
@@ -516,6 +520,7 @@ void host_crash(void)
 
 	for (h = W.hop; h < W.hop + MAX_HOPS; h++) {
 		h->state = HOP_FREE;
+		h->again = false;
 		h->parked_at = 0;
 		h->paced_at = 0;
 	}

@@ -53,6 +53,8 @@ MUTANTS = [
      "	if (go != FZC_GO_DATA)\n		return go;\n	if (mixed)",
      "	if (go != FZC_GO_DATA) {\n		p->writes += go == FZC_GO_PARK;\n		return go;\n"
      "	}\n	if (mixed)"),
+    ("R4-again", "a cut is made while a write is to be done again, parts of it being done", "pcore.c",
+     "	if (p->again) {", "	if (0) {"),
     ("R5-cancel", "a write does not take its region out of a closing", "intent.c",
      "		in->state[r] = OPEN;	/* R5: out of a closing */", ""),
     ("R5-busy", "a region is closed with a write in flight", "intent.c",

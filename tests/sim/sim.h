@@ -135,6 +135,7 @@ struct hop {
 	u32 parts;
 	bool err;	/* a part failed, the host is told */
 	bool diff_err;	/* a write to DIFF failed, the core knows what to do */
+	bool again;	/* parked: since its divert failed */
 	bool woken;	/* parked: may try again */
 	bool hungry;	/* ...for the memory of slots */
 	bool pacing;	/* parked: for want of a slot */
