@@ -39,7 +39,7 @@ endif
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
 	sim-mutants model freezectl-tests cases bench-coalesce check-kernels check-debug \
-	torture torture-fs torture-postgres torture-plant torture-report \
+	torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
 	clean help
 
 all: module tools ## build the module and the tools into build/ (KDIR= names the kernel)
@@ -150,6 +150,19 @@ torture-plant: ## rules removed from the module, one at a time: the torture must
 
 torture-report: ## the totals of all rounds of torture until now
 	@/usr/bin/python3 tests/torture/journal.py
+
+powercut: ## POINTS= power cuts of two recorded machines (SEED= BLOCK= BOOT=; REPLAY= POINT= repeat)
+	@scripts/setup check
+	@$(MAKE) machines
+	@$(MAKE) -C tests/powercut BUILD=$(BUILD)
+	@POINTS='$(POINTS)' SEED='$(SEED)' BLOCK='$(BLOCK)' SCENES='$(SCENES)' REPLAY='$(REPLAY)' \
+		POINT='$(POINT)' BOOT='$(BOOT)' BUILD=$(BUILD) tests/powercut/run
+
+powercut-bugs: ## flushes and FUA left out of the module, one at a time: the replay must find it (K=)
+	@scripts/setup check
+	@$(MAKE) machines
+	@$(MAKE) -C tests/powercut BUILD=$(BUILD)
+	@$(GUEST) BUILD=$(BUILD) tests/powercut/bugs.py $(K)
 
 clean: ## remove everything that was built
 	rm -rf $(BUILD)
