@@ -600,11 +600,14 @@ void fzc_p_unpick(struct fzc_pcore *p, struct fzc_xfer *x, bool read_error)
 	if (!orphan)
 		fold_xfer(p, x);
 	if (read_error) {
-		fzc_p_say(p, "reading blocks %llu+%u for sending from %s failed",
-			  (unsigned long long)x->first, x->n,
-			  p->slots.used && !x->frozen ? "the data or the diff device" :
-							"the data device");
-		fzc_p_event(p, FZC_EVENT_ERROR);
+		/* once a second: it is not to hide what was said of a freeze */
+		if (!p->read_trouble) {
+			fzc_p_say(p, "reading blocks %llu+%u for sending from %s failed",
+				  (unsigned long long)x->first, x->n,
+				  p->slots.used && !x->frozen ? "the data or the diff device" :
+								"the data device");
+			fzc_p_event(p, FZC_EVENT_ERROR);
+		}
 		p->data_failed = true;
 		p->read_trouble = true;
 		if (x->frozen && !orphan)
