@@ -39,7 +39,9 @@ TROUBLE = re.compile(
     r"self-detected stall|detected stalls|soft lockup|refcount_t:|unreferenced object|"
     r"possible circular locking|INFO: possible|suspicious RCU|double fault|fz-agent:|fz-init:")
 
-KERNEL_WORDS = ("console=ttyS0 loglevel=6 net.ifnames=0 edd=off acpi=noirq panic=-1 oops=panic nowatchdog "
+# no_timer_check: on a busy host an emulated timer may seem not to work.
+KERNEL_WORDS = ("console=ttyS0 loglevel=6 net.ifnames=0 edd=off acpi=noirq no_timer_check panic=-1 "
+                "oops=panic nowatchdog "
                 f"rcupdate.rcu_cpu_stall_timeout={min(120 * SLOW, 300)} "
                 f"sysctl.kernel.hung_task_timeout_secs={60 * SLOW} "
                 "sysctl.kernel.hung_task_warnings=-1")
