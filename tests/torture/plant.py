@@ -29,7 +29,7 @@ def build(name, build_dir):
     _, _, file, old, new = next(m for m in MUTANTS if m[0] == name)
     tree = build_dir / "tree"
     shutil.rmtree(tree, ignore_errors=True)
-    shutil.copytree(journal.TOP, tree, ignore=shutil.ignore_patterns("build", ".git"))
+    shutil.copytree(journal.SOURCE, tree, ignore=shutil.ignore_patterns("build", ".git"))
     source = tree / "dm-freezecopy/core" / file
     text = source.read_text()
     if text.count(old) != 1:

@@ -178,6 +178,8 @@ class Life:
             self.pair.side(side).kill9()
             self.line["deaths"].append({"side": side, "modes": modes})
             self.slowed = {s for s in self.slowed if s[0] != side}
+        if "primary" in sides:
+            self.slowed.discard("wire")
 
     def cut(self, seconds):
         self.line["cuts"].append({"modes": self.modes(), "seconds": round(seconds, 2)})
