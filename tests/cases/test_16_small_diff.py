@@ -4,8 +4,6 @@
 Nothing fails and nothing hangs; a freeze is announced as too big, slowed down for, or given up; it is
 delivered when the load leaves room.  What counts as room is what the disk has."""
 
-import time
-
 import pytest
 
 import scenes
@@ -92,24 +90,23 @@ def test_capacity(pair):
     pair.start("primary")
     pair.wait_connected()
     pair.netem("primary", "rate 100kbit")
-    room = int(0.95 * size) // 4096
-    load = pair.load(fill=1, depth=1, max=65536, to=4 * MIB // 512)	# all of it is frozen then
-    load.wait()
+    frozen, room = 4 * MIB // 4096, int(0.95 * size) // 4096
+    pair.load(fill=1, depth=1, max=65536, to=frozen * 8).wait()
     pair.freeze()
+    pair.net.cut()	# nothing is delivered, and there is nothing to wait for
     before = pair.status("primary")
     assert before["ev_short"] == 1 and before["frozen"] > room, before
-    # in an order of its own, many of them again and again
-    load = pair.load(depth=8, min=4096, max=4096, to=room * 8, ops=6 * room)
-    load.wait()
-    pair.primary.run(f"dd if=/dev/urandom of={DEVICE} bs=4096 count={room} oflag=direct status=none")
+    # in an order of its own, many of them again and again; then each of them, once more
+    pair.load(depth=8, min=4096, max=4096, to=frozen * 8, ops=3 * room, **{"from": (frozen - room) * 8}).wait()
+    dd = f"dd if=/dev/urandom of={DEVICE} bs=4096 oflag=direct status=none count=%d seek=%d"
+    pair.primary.run(dd % (room, frozen - room))
     status = pair.status("primary")
     assert (status["ev_abort"], status["diverted"]) == (0, room), status
-    # what the file does not say is not for the oracle: the rest is about room alone
-    pair.primary.run(f"dd if=/dev/urandom of={DEVICE} bs=4096 count=64 seek={room} oflag=direct status=none")
-    status = pair.wait("primary", lambda s: s["ev_abort"] == 1, what="given up")
+    pair.primary.run(dd % (before["diff_slots"] - room + 1, 0))
+    pair.wait("primary", lambda s: s["ev_abort"] == 1, what="given up")
     print(f"{size} bytes: {before['diff_slots']} slots, {room} blocks held")
     pair.netem("primary", "")
-    pair.wait("primary", lambda s: s["mode"] == "normal" and s["in_sync"], what="sent")
-    time.sleep(1.5)	# the back-off
+    pair.net.restore()
+    pair.wait("primary", lambda s: s["mode"] == "normal" and s["in_sync"] and not s["backoff_ms"], what="sent")
     pair.wait_image(pair.freeze())
     pair.same(pair.dump("primary"), pair.dump("secondary"))

@@ -226,7 +226,7 @@ def start_stranger(pair, uuid):
     """Another primary, with disks of its own, that knocks at the same door."""
     sectors = SIZE // 512
     m = pair.primary
-    m.run(f"dd if=/dev/zero of={BY_ID}spare bs=1M count=3 oflag=direct status=none")
+    m.run(f"dd if=/dev/zero of={BY_ID}spare bs=1M count={3 * SIZE // MIB} oflag=direct status=none")
     for n, disk in enumerate(("meta", "data", "diff")):
         m.run(["dmsetup", "create", f"s-{disk}", "--table", f"0 {sectors} linear {BY_ID}spare {n * sectors}"])
     pair.paths.update({("primary", d): f"/dev/mapper/s-{d}" for d in ("meta", "data", "diff")})
