@@ -38,6 +38,7 @@ endif
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
+	sim-matrix sim-matrix-list \
 	sim-mutants model freezectl-tests cases bench-coalesce check-kernels check-debug \
 	torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
 	clean help
@@ -98,6 +99,12 @@ unit: setup ## unit tests of the core
 
 sim: setup ## the simulator: SEEDS= schedules of two nodes that crash
 	@$(MAKE) -C tests/sim BUILD=$(BUILD) SEEDS=$(SEEDS) run
+
+sim-matrix: setup ## every state, step and fault: LEARN= schedules, one row in PART=, WALKS= of each
+	@$(MAKE) -C tests/sim BUILD=$(BUILD) matrix
+
+sim-matrix-list: setup ## write tests/sim/points.txt anew, the points that sim-matrix goes to
+	@$(MAKE) -C tests/sim BUILD=$(BUILD) list
 
 sim-mutants: setup ## every rule removed, one at a time: the simulator must notice
 	@$(MAKE) -C tests/sim BUILD=$(BUILD) SEEDS=$(SEEDS) mutants

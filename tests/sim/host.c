@@ -278,6 +278,14 @@ bool host_busy(void)
 	return false;
 }
 
+static void note_written(const struct hop *h)
+{
+	u32 b;
+
+	for (b = h->first / SPB; b <= (h->first + h->n - 1) / SPB; b++)
+		W.written[b] = W.images + 1;
+}
+
 static void new_write(struct hop *h)
 {
 	u32 s;
@@ -295,6 +303,7 @@ static void new_write(struct hop *h)
 	h->zeroes = chance(15);
 	h->fua = chance(15);
 	h->val = h->zeroes ? 0 : ++W.next_val;
+	note_written(h);
 	for (s = h->first; s < h->first + h->n; s++) {
 		W.pending[s] = true;
 		W.pend[s] = h->val;
@@ -498,11 +507,75 @@ static void check_survivor(u32 s, u64 v)
 	W.done_pos[s] = W.hist_base[s];
 }
 
+/* ---- `changed` against the truth ---- */
+
+/* What did not get through the gate before the cut belongs to the next image. */
+void host_cut(void)
+{
+	struct hop *h;
+
+	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
+		if (h->state == HOP_PARKED)
+			note_written(h);
+}
+
+/* The secondary asks for what it cannot read: that is changed, too. */
+void host_asked(u64 first, u32 n)
+{
+	for (; n && first < W.blocks; n--)
+		W.extra[first++] = true;
+}
+
+/* Cuts up to that of the image that the primary takes for the last committed one. */
+static u32 base_cuts(void)
+{
+	u32 i;
+
+	for (i = 0; i < W.images; i++)
+		if (fzc_id_equal(&W.image[i].img.id, &W.p.sb.image.id))
+			return i + 1;
+	return 0;
+}
+
+static bool changed(u64 b)
+{
+	const struct fzc_map *gen = W.p.in.changed;
+
+	return fzc_map_test(&gen[0], b) || fzc_map_test(&gen[1], b);
+}
+
+/*
+ * After a power cut open regions count as changed, of which there are at most
+ * max_open, and two that a wide write has in part; otherwise what was written.
+ */
+static void check_changed(bool after_crash)
+{
+	u32 cuts = base_cuts(), most = after_crash ? W.pgeo.max_open + 2 : 0, regions = 0;
+	u32 region = U32_MAX, b;
+
+	for (b = 0; b < W.blocks; b++) {
+		W.extra[b] &= changed(b);
+		if (!changed(b) || W.extra[b])
+			continue;
+		/* a region that was open at the last cut counts in the next generation, too */
+		W.extra[b] = after_crash && W.written[b] <= W.images;
+		if (W.written[b] > cuts)
+			continue;
+		regions += region != b >> W.pgeo.region_shift;
+		region = b >> W.pgeo.region_shift;
+	}
+	if (regions > most && W.p.sb.image.number)
+		fail("P4: %u regions count as changed that are not, expected %u at most", regions,
+		     most);
+}
+
 void host_check_primary(bool after_crash)
 {
 	u32 s;
 
 	check_parked();
+	if (after_crash || !(W.p.in.wiping || W.p.in.folding))
+		check_changed(after_crash);
 	for (s = 0; s < W.sectors && !W.failed; s++) {
 		u64 v = read_sector(s);
 

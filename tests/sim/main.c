@@ -9,6 +9,7 @@
 #include "sim.h"
 
 struct world W;
+struct plan next_plan;
 static u64 state;
 static bool quiet;
 
@@ -126,6 +127,8 @@ static void make_world(u64 seed, bool verbose)
 	for (i = 0; i < MAX_IOS; i++)
 		W.io[i].mark = marks[i];
 	W.st = keep.st;
+	W.plan = next_plan;
+	memcpy(W.plan.old, keep.plan.old, sizeof(W.plan.old));
 	W.seed = seed;
 	W.verbose = verbose;
 	rng_seed(seed);
@@ -136,9 +139,9 @@ static void make_world(u64 seed, bool verbose)
 	make_side(&W.pgeo, &W.popts, W.pd, false);
 	make_side(&W.sgeo, &W.sopts, W.sd, true);
 	W.popts.identical = chance(70);
-	W.faulty = chance(15);
+	W.faulty = chance(15) && !W.plan.armed && !on_point;
 	W.archivist = chance(25);
-	W.sick = chance(15);
+	W.sick = chance(15) && !W.plan.armed && !on_point;
 	W.sopts.verify = chance(30);
 	W.slow = chance(30);
 	W.lacks = chance(20);
@@ -326,7 +329,7 @@ static bool host_events(void)
 /* The operator changes his mind. */
 static void maybe_abort(void)
 {
-	if (W.pstate == RUNNING && !W.calm && chance(4))
+	if (W.pstate == RUNNING && !W.calm && !W.plan.fired && chance(4))
 		fzc_p_abort(&W.p, "the operator says so");
 }
 
@@ -395,6 +398,9 @@ static void step(void)
 	}
 	strike();
 	strike_heals();
+	if (W.p.link == FZC_LINK_UP && !W.was_up && W.pstate == RUNNING)
+		expect_connected();
+	W.was_up = W.p.link == FZC_LINK_UP;
 	stops();
 	if (W.freeze_at && W.step > W.freeze_at + 400 && W.pstate == RUNNING) {
 		W.freeze_at = 0;
@@ -485,16 +491,17 @@ static void finish(void)
 	undo_rollback();
 	W.p_want_stop = false;
 	W.s_want_stop = false;
+	W.plan.again = 0;
 	if (stage_too_small())
 		return;
 	run_until(0, 60000, "the two never come in sync");
 	if (!W.failed)
 		one_more_freeze();
-	if (!W.failed && W.rot_block != U64_MAX) {
+	if (!W.failed && (W.rot_block != U64_MAX || W.s.ndamaged)) {
 		one_more_freeze();
 		if (!W.failed && !heal_done())
 			fail("R16: block %llu is not healed by the next image",
-			     (unsigned long long)W.rot_block);
+			     (unsigned long long)W.s.damaged[0]);
 		W.st.heals++;
 	}
 }
@@ -552,7 +559,8 @@ static void recover(void)
 		if (fzc_id_equal(&W.image[n].img.id, &W.s.sb.image.id))
 			im = &W.image[n];
 	for (s = 0; s < W.sectors && im && !W.failed; s++)
-		if (W.sd[FZC_DATA].cur[s] != im->val[s] && s / SPB != W.rot_block)
+		if (W.sd[FZC_DATA].cur[s] != im->val[s] && s / SPB != W.rot_block &&
+		    !s_damaged(s / SPB))
 			fail("figure 9: sector %u is %llu, expected %llu", s,
 			     (unsigned long long)W.sd[FZC_DATA].cur[s],
 			     (unsigned long long)im->val[s]);
@@ -581,6 +589,8 @@ static void recover(void)
 }
 
 /* Faults are more likely where time is short. */
+#define AFTERMATH	50	/* steps until progress is owed, after a planned fault */
+
 static u32 risk(void)
 {
 	static const u32 p[P_MODES] = { 16, 12, 60, 32 }, s[S_MODES] = { 1, 2, 18 };
@@ -590,22 +600,25 @@ static u32 risk(void)
 	return W.slow && W.sstate == RUNNING && W.s.commit_at ? 8 * n : n;
 }
 
-static bool schedule(u64 seed, u32 steps, bool verbose)
+bool schedule(u64 seed, u32 steps, bool verbose)
 {
 	u32 trouble;
 
 	make_world(seed, verbose);
 	draw_weights();
 	trouble = below(4);
-	while (W.step < steps && !W.failed) {
+	while ((W.step < steps || W.plan.fired) && !W.failed) {
 		step();
-		if (W.step > 100 && below(10000) < trouble * risk())
+		if (!W.plan.fired && W.step > 100 && below(10000) < trouble * risk())
 			fault();
+		if (W.plan.fired && W.step > W.plan.fired + DEAD_STEPS + AFTERMATH)
+			break;
 	}
 	if (!W.failed && seed % 8 == 7)
 		recover();
 	else if (!W.failed)
 		finish();
+	expect_end();
 	W.st.schedules++;
 	W.st.steps += W.step;
 	if (W.pc)
@@ -703,14 +716,17 @@ int main(int argc, char **argv)
 {
 	u64 seeds = 1000, first = 1, failed = 0, most = 5;
 	u32 steps = 1200, jobs = sysconf(_SC_NPROCESSORS_ONLN), i;
+	const char *walk = NULL, *make_list = NULL;
 	bool verbose = false;
+	u32 part = 1, hits = 1;
+	const char *again = NULL;
 	struct timespec t0, t1;
 	struct stats sum = { 0 };
 	struct share *sh;
 	double seconds;
 	int c;
 
-	while ((c = getopt(argc, argv, "n:s:t:j:f:vq")) != -1)
+	while ((c = getopt(argc, argv, "n:s:t:j:f:vqm:M:p:k:x:")) != -1)
 		switch (c) {
 		case 'n': seeds = strtoull(optarg, NULL, 0); break;
 		case 's': first = strtoull(optarg, NULL, 0); break;
@@ -719,10 +735,21 @@ int main(int argc, char **argv)
 		case 'f': most = strtoull(optarg, NULL, 0); break;
 		case 'v': verbose = true; break;
 		case 'q': quiet = true; break;
+		case 'm': walk = optarg; break;
+		case 'M': make_list = optarg; break;
+		case 'p': part = strtoul(optarg, NULL, 0) ?: 1; break;
+		case 'k': hits = strtoul(optarg, NULL, 0); break;
+		case 'x': again = optarg; break;
 		default:
-			fprintf(stderr, "usage: sim [-n seeds] [-s first seed] [-t steps] [-j jobs] [-f failures to stop at] [-q] [-v]\n");
+			fprintf(stderr, "usage: sim [-n seeds] [-s first seed] [-t steps] [-j jobs] [-f failures to stop at] [-q] [-v] [-m list [-k walks of a row] [-p one row in so many]] [-M list] [-x row]\n");
 			return 2;
 		}
+	if (make_list)
+		return matrix_list(make_list, seeds, jobs, steps);
+	if (walk)
+		return matrix(walk, seeds, jobs, part, hits, steps);
+	if (again)
+		return matrix_again(again, first, steps, verbose);
 	if (verbose || seeds == 1)
 		return !schedule(first, steps, verbose);
 	sh = mmap(NULL, jobs * sizeof(*sh), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1,

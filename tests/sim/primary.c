@@ -103,10 +103,12 @@ void p_check_cut(void)
 		if (h->state == HOP_SYNC && h->kind == HOP_WRITE)
 			for (u32 s = h->first; s < h->first + h->n; s++)
 				n->val[s] = h->val;
-		if (h->state == HOP_BUSY && h->kind == HOP_WRITE)
+		if (h->kind == HOP_WRITE &&
+		    (h->state == HOP_BUSY || (h->state == HOP_PARKED && h->again)))
 			fail("P1: cut %llu is made with a write in flight",
 			     (unsigned long long)img->number);
 	}
+	host_cut();
 	say("primary: cut %llu, %llu blocks frozen", (unsigned long long)img->number,
 	    (unsigned long long)W.p.frozen.count);
 }
@@ -140,6 +142,7 @@ static void boot_done(void)
 		return;
 	W.pstate = RUNNING;
 	host_check_primary(true);
+	expect_p_up();
 	say("primary: up, image %llu, phase %u", (unsigned long long)W.p.sb.image.number, W.p.phase);
 }
 
@@ -188,8 +191,10 @@ bool p_step(void)
 		break;
 	case FZC_ACT_EVENT:
 		W.st.aborts += act.event == FZC_EVENT_ABORT;
-		if (act.event == FZC_EVENT_ABORT)
+		if (act.event == FZC_EVENT_ABORT) {
 			say("primary: %s", W.p.reason);
+			expect_aborted(W.p.aborted);
+		}
 		break;
 	case FZC_ACT_WRITE:
 	case FZC_ACT_FLUSH:
@@ -248,6 +253,8 @@ bool p_deliver(void)
 	pk = c->sp.p[c->sp.head++ % QUEUE];
 	if (pk->msg.type == FZC_MSG_COMMITTED)
 		W.acked_number = max(W.acked_number, pk->msg.image.number);
+	if (pk->msg.type == FZC_MSG_NEED)
+		host_asked(pk->msg.first, pk->msg.n);
 	err = fzc_p_rx(&W.p, &pk->msg);
 	check_order(pk, resumable);
 	if (!err && W.p.link == FZC_LINK_PENDING && pk->backup) {

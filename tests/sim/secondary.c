@@ -40,6 +40,16 @@ static bool shown(u32 s, u64 *v)
 	}
 }
 
+bool s_damaged(u64 block)
+{
+	u32 i;
+
+	for (i = 0; i < W.s.ndamaged; i++)
+		if (W.s.damaged[i] == block)
+			return true;
+	return false;
+}
+
 static void check_image(const struct image *im)
 {
 	u8 token;
@@ -53,7 +63,7 @@ static void check_image(const struct image *im)
 	}
 	for (s = 0; s < W.sectors && !W.failed; s++) {
 		if (!shown(s, &v)) {
-			if (s / SPB != W.rot_block)
+			if (s / SPB != W.rot_block && !W.errors)
 				fail("P1: block %u reads as an error", s / SPB);
 			continue;
 		}
@@ -137,6 +147,7 @@ static void boot_done(void)
 	if (W.sstate != LOADING || !fzc_s_started(&W.s))
 		return;
 	W.sstate = RUNNING;
+	expect_s_up();
 	say("secondary: up, image %llu, merging %d", (unsigned long long)W.s.sb.image.number,
 	    fzc_s_merging(&W.s));
 }
@@ -228,6 +239,7 @@ static void rot_before_commit(void)
 	    !chance(10) || !s_rot(cur, b))
 		return;
 	W.st.verify_bad++;
+	W.rotted = true;
 	say("secondary: block %llu rots before the commit", (unsigned long long)b);
 }
 

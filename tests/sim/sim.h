@@ -21,6 +21,7 @@
 #define MAX_IMAGES	512
 #define QUEUE		256
 #define HISTORY		96
+#define DEAD_STEPS	300	/* a device that is dead for long */
 
 /* ---- random numbers ---- */
 
@@ -219,7 +220,26 @@ struct plan {
 	u32 fired;	/* step, 0: not yet */
 	struct io *io;	/* the one that it hits */
 	struct disk old[FZC_NR_DEVS];
-	bool have_old;
+};
+
+/* What is true of the two when it comes. */
+struct expect {
+	u32 demands;
+	u64 number, other;	/* image of the secondary; the one before, if it is not durable */
+	struct fzc_img freeze;
+	bool recorded;	/* it was durable that this freeze is made */
+	bool writing;	/* ...or that the one before has ended is being written */
+	bool linked;
+	bool recovered;
+	bool aborted;
+	bool s_known, s_comes, p_comes;
+	u8 p_state;
+	u64 host_errors;
+};
+
+struct outcome {
+	const char *name;
+	u32 demands;
 };
 
 #define ACTIVITIES	12
@@ -236,6 +256,10 @@ struct world {
 	bool dead[2][FZC_NR_DEVS][3];	/* by node, device: writes, flushes, reads all fail */
 	bool errors;	/* some I/O failed on purpose */
 	struct plan plan;
+	struct expect expect;
+	bool rotted;	/* what was to be committed */
+	bool was_up;	/* the link, a step ago */
+	u16 ran_at, ran_before;	/* steps in which the secondary ran */
 	bool archivist;	/* backups are taken often */
 	bool sick;	/* flushes fail now and then */
 	bool lacks;	/* memory for slots, now and then */
@@ -284,6 +308,8 @@ struct world {
 	struct fzc_id last_cut;
 	u64 seen_number;	/* the newest image ever seen on the secondary */
 	u64 acked_number;	/* the newest that the primary knows to be committed */
+	u32 written[MAX_BLOCKS];	/* number of cuts at the last submission, plus 1; 0: never */
+	bool extra[MAX_BLOCKS];		/* counts as changed, for a reason other than that */
 	u32 freeze_at;		/* step at which the gate was closed, 0: no */
 	bool recovering;
 	bool recovered_checked;
@@ -325,6 +351,27 @@ void strike(void);
 void strike_heals(void);
 void strike_prepare(void);
 
+/* expect.c: what must be true after it */
+extern const struct outcome outcomes[];
+const struct outcome *outcome_of(const struct point *at, u8 strike);
+void expect_begin(void);
+void expect_s_up(void);
+void expect_p_up(void);
+void expect_connected(void);
+void expect_aborted(u64 number);
+void expect_healed(void);
+void expect_end(void);
+
+/* matrix.c */
+extern const char *const strike_name[NR_STRIKES];
+int matrix_list(const char *list, u64 seeds, u32 jobs, u32 steps);
+int matrix(const char *list, u64 seeds, u32 jobs, u32 part, u32 hits, u32 steps);
+int matrix_again(const char *what, u64 seed, u32 steps, bool verbose);
+
+/* main.c */
+extern struct plan next_plan;
+bool schedule(u64 seed, u32 steps, bool verbose);
+
 
 /* host.c: the host and its view of the primary (P3) */
 bool host_new(void);
@@ -339,6 +386,8 @@ void host_read_done(struct hop *h, const u64 *val);
 void host_synced(u64 ticket, int err);
 void host_check_primary(bool after_crash);
 void host_crash(void);
+void host_cut(void);
+void host_asked(u64 first, u32 n);
 bool host_busy(void);
 void host_image_committed(const struct image *im);
 
@@ -361,6 +410,7 @@ void s_disconnect(void);
 bool s_deliver(void);
 bool p_deliver(void);
 void s_check(void);
+bool s_damaged(u64 block);
 u32 s_mode(void);
 struct conn *conn_new(void);
 void conn_push(struct queue *q, struct packet *pk, bool lost);

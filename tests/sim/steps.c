@@ -136,9 +136,10 @@ bool io_fails(u8 node, u8 step, u8 dev)
 	if (on_point)
 		on_point(point_id(&at), &at);
 	if (planned(&at)) {
+		expect_begin();
 		W.plan.hit = false;
 		W.plan.armed = false;
-		W.plan.fired = W.step;
+		W.plan.fired = W.step ?: 1;
 		*dead = W.plan.strike == X_DEAD;
 		fails = true;
 		say("node %u: %s fails, %s", node, step_name[step], *dead ? "for long" : "once");
@@ -186,6 +187,8 @@ void strike(void)
 		return;
 	pl->hit = false;
 	pl->armed = false;
+	if (!pl->fired)
+		expect_begin();
 	pl->fired = W.step;
 	say("fault: %u", pl->strike);
 	switch (pl->strike) {
@@ -228,8 +231,10 @@ void strike(void)
 /* Disks that died are replaced by as good ones with the same content. */
 void strike_heals(void)
 {
-	if (W.plan.fired && W.step > W.plan.fired + 400)
-		memset(W.dead, 0, sizeof(W.dead));
+	if (!W.plan.fired || W.step != W.plan.fired + DEAD_STEPS)
+		return;
+	expect_healed();
+	memset(W.dead, 0, sizeof(W.dead));
 }
 
 /* Keep what will be the old disks; no number is drawn, or the schedule would be another. */
@@ -238,6 +243,10 @@ void strike_prepare(void)
 	struct plan *pl = &W.plan;
 	u32 i;
 
+	if (W.step % 64 == 1 && W.sstate == RUNNING && !W.on_backup) {
+		W.ran_at = W.ran_before;
+		W.ran_before = W.step;
+	}
 	if (!pl->armed || pl->strike != X_OLD || W.step != pl->old_at)
 		return;
 	for (i = 0; i < FZC_NR_DEVS; i++) {
