@@ -128,17 +128,29 @@ static const u32 *data_at(const struct side *side, enum state which, u64 block)
 	return state_of(side->medium[FZC_DATA], which) + block * block_sectors();
 }
 
+static void forget(struct fzc_slots *slots)
+{
+	struct fzc_chunk *chunk;
+
+	while ((chunk = fzc_slots_drop(slots)))
+		free(chunk);
+}
+
 const char *primary_show(enum state which, struct shown *sh)
 {
 	struct fzc_page page[2];
 	struct fzc_load load;
+	int err;
 	u64 b;
 
+	forget(&p.slots);
 	memset(pri.mem, 0, pri.bytes);
 	fzc_p_init(&p, pri.mem, &pri.geo, &pri.opts);
 	while (fzc_p_load_next(&p, &load)) {
 		get_pages(&pri, which, &load, page);
-		if (fzc_p_load_give(&p, &load, &page[0], &page[1]))
+		while ((err = fzc_p_load_give(&p, &load, &page[0], &page[1])) == -EAGAIN)
+			load.chunk = grab(1, sizeof(*load.chunk));
+		if (err)
 			goto refused;
 	}
 	if (p.sb.flags & FZC_SB_CLEAN) {
@@ -206,12 +218,17 @@ const char *secondary_show(enum state which, struct shown *sh)
 	const char *wrong = NULL;
 	struct fzc_page page[2];
 	struct fzc_load load;
+	int err;
 
+	forget(&s.stage[0]);
+	forget(&s.stage[1]);
 	memset(sec.mem, 0, sec.bytes);
 	fzc_s_init(&s, sec.mem, &sec.geo, &sec.opts);
 	while (fzc_s_load_next(&s, &load)) {
 		get_pages(&sec, which, &load, page);
-		if (fzc_s_load_give(&s, &load, &page[0], &page[1]))
+		while ((err = fzc_s_load_give(&s, &load, &page[0], &page[1])) == -EAGAIN)
+			load.chunk = grab(1, sizeof(*load.chunk));
+		if (err)
 			goto refused;
 	}
 	if (s.sb.flags & FZC_SB_CLEAN) {
