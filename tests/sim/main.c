@@ -46,7 +46,7 @@ void fail(const char *fmt, ...)
 		return;
 	W.failed = true;
 	va_start(ap, fmt);
-	if (!quiet) {
+	if (!quiet && !on_point) {
 		printf("seed %llu step %u: ", (unsigned long long)W.seed, W.step);
 		vprintf(fmt, ap);
 		printf("\n");

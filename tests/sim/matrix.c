@@ -298,7 +298,7 @@ static bool list_read(const char *name)
 }
 
 /* What is listed must have been reached, and what is reached often must be listed. */
-static u64 list_check(u64 seeds, bool all)
+static u64 list_check(u64 seeds)
 {
 	u64 bad = 0;
 	u32 id;
@@ -306,7 +306,7 @@ static u64 list_check(u64 seeds, bool all)
 	for (id = 0; id < NR_POINTS; id++) {
 		struct point at = point_at(id);
 
-		if (all && listed[id] & ~kinds_of(id, 1))
+		if (listed[id] & ~kinds_of(id, 1))
 			printf("listed and not reached: %s %s/%s\n", line_head(&at),
 			       p_state_name[at.p], s_state_name[at.s]);
 		else if (kinds_of(id, seeds / UNKNOWN) & ~listed[id])
@@ -434,7 +434,7 @@ int matrix(const char *list, u64 seeds, u32 jobs, u32 part, u32 hits, u32 steps)
 	if (!list_read(list))
 		return 2;
 	learn_all(seeds, jobs, steps);
-	bad = list_check(seeds, part == 1);
+	bad = part == 1 ? list_check(seeds) : 0;
 	fflush(stdout);
 	for (i = 0; i < jobs; i++)
 		if (!fork()) {

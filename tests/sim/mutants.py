@@ -3,9 +3,12 @@
 """Remove one rule at a time from the core (or from the simulated shell, where the rule is the
 shell's) and see whether the simulator notices.  A mutant that survives is a hole in the oracle.
 
-usage: mutants.py BUILD-FOLDER SEEDS [NAME...]"""
+usage: mutants.py BUILD-FOLDER SEEDS [NAME...]
+
+With MATRIX=1 in the environment the matrix alone has to notice, having learnt from SEEDS schedules."""
 
 import concurrent.futures
+import os
 import pathlib
 import re
 import subprocess
@@ -60,6 +63,14 @@ MUTANTS = [
     ("R5-busy", "a region is closed with a write in flight", "intent.c",
      "	return in->state[r] == OPEN && !in->busy[r] && !(in->flags[r] & FRESH);",
      "	return in->state[r] == OPEN && !(in->flags[r] & FRESH);"),
+    ("R5-limit", "any number of regions may be open", "intent.c",
+     "	return in->open + (closed > most / 2 ? 0 : closed) <= most;", "	return most;"),
+    ("format-error", "a page that could not be written is not missed while meta is formatted",
+     "pcore_load.c", "	if (p->format_busy || p->sb_retry)", "	if (p->format_busy)"),
+    ("merge-error", "a write of a merge that failed is taken for done", "ios.c",
+     "			it->result = FZC_COPY_EWRITE;", "			;"),
+    ("flush-error", "a flush that failed is not told to the host", "pcore.c",
+     "		act->err = p->sync_err;", ""),
     ("R5-pages", "a region is closed before its bitmap is durable", "intent.c",
      "	for (a = 0; a < 2; a++)\n		if (in->sb->gen[a])\n"
      "			fzc_map_move(&in->dirty[a], &in->todo[a], U32_MAX);", ""),
@@ -115,7 +126,7 @@ MUTANTS = [
     ("R11-unsaid", "the next cut does not wait until an abort is out", "pcore.c",
      "	if (p->stop_step || p->send_abort || ", "	if (p->stop_step || "),
     ("R11-early-fold", "a fold begins while blocks sent ahead are still being written", "score.c",
-     "s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s))", "s->sync_step != SYNC_IDLE)"),
+     "s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s) ||\n", "s->sync_step != SYNC_IDLE ||\n"),
     ("R12-retiring", "a block is written while its retirement is not durable", "pcore_io.c",
      "		case FZC_SLOT_RETIRING:	/* R12 */\n			return false;",
      "			return false;"),
@@ -127,9 +138,9 @@ MUTANTS = [
      "	fzc_slot_set_state(s, slot, FZC_SLOT_RETIRING);\n	touch(s, slot);\n"
      "	s->flags[slot] ^= FZC_SLOT_EPOCH;"),
     ("R12-reads", "a slot is reused while it is being read", "slots.c",
-     "	if (s->reads[slot])\n		fzc_slot_set_state(s, slot, FZC_SLOT_ZOMBIE);\n	else\n"
-     "		make_free(s, slot);",
-     "	s->reads[slot] = 0;\n	make_free(s, slot);"),
+     "	if (*fzc_slot_reads(s, slot))\n		fzc_slot_set_state(s, slot, FZC_SLOT_ZOMBIE);\n"
+     "	else\n		make_free(s, slot);",
+     "	*fzc_slot_reads(s, slot) = 0;\n	make_free(s, slot);"),
     ("R13-regions", "open regions do not count as changed", "pcore_load.c",
      "	fzc_intent_replay(&p->in);", ""),
     ("R13-stage", "the stage is kept after an unclean stop", "pcore_load.c",
@@ -187,8 +198,8 @@ MUTANTS = [
     ("flaw-4", "the receipt comes before the data is on disk", "score.c",
      "		s->sync_due = s->dirty;\n", "		s->sync_due = 0;\n"),
     ("flaw-5", "a merge overwrites what the host wrote meanwhile", "pcore_io.c",
-     "			fzc_slot_set_state(&p->slots, slot, FZC_SLOT_LIVE);\n		p->slots.writes",
-     "			;\n		p->slots.writes"),
+     "			fzc_slot_set_state(&p->slots, slot, FZC_SLOT_LIVE);\n		(*fzc_slot_writes",
+     "			;\n		(*fzc_slot_writes"),
     ("flaw-6", "what changed is only remembered in memory", "intent.c",
      "			in->state[r] = WANTED;\n			in->open++;",
      "			in->state[r] = OPEN;\n			in->open++;"),
@@ -273,6 +284,12 @@ def mutate(build, mutant):
     return src, out
 
 
+def rows_of(text):
+    """How many rows of the matrix failed, and the first of them."""
+    rows = re.findall(r"^  (.*)\n  again:", text, re.M)
+    return f"{len(rows)} rows, as {rows[0]}" if rows else ""
+
+
 def try_mutant(build, objs, mutant, seeds):
     name = mutant[0]
     src, out = mutate(build, mutant)
@@ -284,11 +301,15 @@ def try_mutant(build, objs, mutant, seeds):
     subprocess.run(["cc", "-o", str(exe), str(obj),
                     *(str(o) for k, o in objs.items() if k != key)], check=True)
     begin = time.monotonic()
+    matrix = os.environ.get("MATRIX")
+    how = ["-m", str(HERE / "points.txt")] if matrix else ["-f", "1"]
     try:
-        run = subprocess.run([str(exe), "-j", "1", "-f", "1", "-n", str(seeds)],
+        run = subprocess.run([str(exe), "-j", "1", "-n", str(seeds), *how],
                              capture_output=True, text=True, timeout=SECONDS, check=False)
         how = next((l for l in (run.stdout + run.stderr).splitlines()
                     if l.startswith("seed ") or "died" in l or "ssert" in l), "")
+        if matrix:
+            how = rows_of(run.stdout)
         found = bool(how)
     except subprocess.TimeoutExpired:
         found, how = False, f"no end within {SECONDS} s"
