@@ -228,7 +228,7 @@ struct fzc_query {
 	__u64 diff_short;	/* blocks of the running freeze that had no slot at the cut */
 	__u64 pacing;		/* host writes that wait for a slot now */
 	__u64 paced;		/* that had to, since load */
-	__u64 ev_short;		/* events: a cut with too few slots */
+	__u64 ev_short;		/* events: a cut with too few slots; a stage without room */
 	__u64 ev_paced;		/* freezes in which writes had to wait for slots */
 	__u64 backoff_ms;	/* until a freeze is taken again without FZC_FREEZE_FORCE */
 	__u64 mem_maps;		/* bytes of memory: block sets and what else has a fixed size */
