@@ -24,26 +24,28 @@ import time
 import journal
 import machines as vm
 import pytest
-from conftest import MIB, Machines, Pair, parse_status
+from conftest import MIB, NAME, Machines, Pair, parse_status
 from scenes import MIXED
 
 BLOCKS = (4096, 4096, 16384, 65536, 1 << 20)
 SIZES = (16 * MIB, 16 * MIB + 7 * 512, 17 * MIB - 512)
 BOUND = 90		# seconds for everything to go on after a strike
-AIM_FOR = 5		# seconds to wait for the modes that are aimed at
-SLOW = 96 * 1024	# bytes a second
+AIM_FOR = 6		# seconds to wait for the modes that are aimed at
+SLOW = 64 * 1024	# bytes a second
 TROUBLE = (vm.MachineError, AssertionError, OSError, pytest.fail.Exception)
 
-# Modes of primary and secondary, and what makes them last: disks that are slow, a wire with a delay.
+WIRE = ("primary", "wire")
+STAGES = ("secondary", "diffa"), ("secondary", "diffb")
+# Modes of primary and secondary, and the disks that are slow so that they last; or a wire with a delay.
 AIMS = {
-    "normal/staging": {},
-    "freezing/staging": {"delay": True},
-    "freezing/freezing": {"secondary": ("diffa", "diffb")},
-    "freezing/merging": {"secondary": ("data",)},
-    "merging/staging": {"primary": ("data",)},
-    "merging/merging": {"primary": ("data",), "secondary": ("data",)},
-    "merging/freezing": {"primary": ("data",), "secondary": ("diffa", "diffb")},
-    "normal/merging": {"secondary": ("data",)},
+    "normal/staging": (),
+    "freezing/staging": (WIRE,),
+    "freezing/freezing": STAGES,
+    "freezing/merging": (("secondary", "data"),),
+    "merging/staging": (("primary", "data"),),
+    "merging/merging": (("primary", "data"), ("secondary", "data")),
+    "merging/freezing": (WIRE, ("primary", "data"), *STAGES),
+    "normal/merging": (("secondary", "data"),),
 }
 # What strikes, and how often in proportion.
 STRIKES = {"kill_primary": 5, "kill_secondary": 5, "kill_both": 4, "kill_again": 3, "cut_link": 6, "flaps": 4,
@@ -115,28 +117,43 @@ class Life:
 
     def aim(self, aim, rnd):
         """Freeze, and wait until both sides are where they are to be struck."""
-        pair, slow = self.pair, AIMS[aim]
         self.load.work(rnd.randint(5, 60))
-        if slow.get("delay"):
-            pair.netem("primary", "delay 800ms")
-            self.slowed.add("wire")
-        for side in ("primary", "secondary"):
-            for serial in slow.get(side, ()):
-                pair.side(side).throttle(serial, bps_wr=SLOW)
-                self.slowed.add((side, serial))
+        self.slow(*AIMS[aim])
         if aim == "normal/staging":
             time.sleep(rnd.uniform(0, 1))
             return
-        self.freeze()
+        if aim in ("merging/staging", "merging/merging"):	# there has to be something to merge
+            self.slow(*STAGES)
+            self.freeze()
+            self.wait_status(lambda s: s["primary"]["diverted"] * self.block > 256 * 1024)
+            self.fast(*STAGES)
+        else:
+            self.freeze()
         if aim == "freezing/merging":
             self.wait_modes("normal/merging")
             self.freeze()
         if aim == "merging/freezing":
             self.wait_modes("freezing/freezing")
-            pair.message("primary", "abort", check=False)
-        if rnd.random() < 0.8:	# else: right after the call
+            self.pair.message("primary", "abort", check=False)
+        if rnd.random() < 0.8:	# else: at once
             self.wait_modes(aim)
             time.sleep(rnd.uniform(0, 1.5))
+
+    def slow(self, *what):
+        for one in what:
+            if one == WIRE:
+                self.pair.netem("primary", "delay 1500ms")
+            else:
+                self.pair.side(one[0]).throttle(one[1], bps_wr=SLOW)
+        self.slowed.update(what)
+
+    def fast(self, *what):
+        for one in what:
+            if one == WIRE:
+                self.pair.netem("primary", "")
+            elif self.pair.side(one[0]).running:
+                self.pair.side(one[0]).throttle(one[1])
+        self.slowed.difference_update(what)
 
     def freeze(self):
         """A freeze that may be refused, as the one before may not be over."""
@@ -151,20 +168,25 @@ class Life:
 
     def statuses(self):
         """Of the sides that are up, in one go."""
-        jobs = {side: self.pair.side(side).background(["dmsetup", "status", "vol"], timeout=20)
+        jobs = {side: self.pair.side(side).background(["dmsetup", "status", NAME], timeout=20)
                 for side in ("primary", "secondary") if self.pair.side(side).running}
-        return {side: parse_status(job.wait(30).out) for side, job in jobs.items()}
-
-    def modes(self):
-        status = self.statuses()
+        status = {side: parse_status(job.wait(30).out) for side, job in jobs.items()}
         if "primary" in status:
             self.committed = max(self.committed, status["primary"]["image"])
+        return status
+
+    def modes(self, status=None):
+        status = status or self.statuses()
         return "/".join(status[side]["mode"] if side in status else "off" for side in ("primary", "secondary"))
 
-    def wait_modes(self, modes):
+    def wait_status(self, condition):
+        """Not for long: what is aimed at need not be reached."""
         end = time.monotonic() + AIM_FOR
-        while self.modes() != modes and time.monotonic() < end:
+        while not condition(self.statuses()) and time.monotonic() < end:
             time.sleep(0.05)
+
+    def wait_modes(self, modes):
+        self.wait_status(lambda status: self.modes(status) == modes)
 
     # -- strikes
 
@@ -178,8 +200,6 @@ class Life:
             self.pair.side(side).kill9()
             self.line["deaths"].append({"side": side, "modes": modes})
             self.slowed = {s for s in self.slowed if s[0] != side}
-        if "primary" in sides:
-            self.slowed.discard("wire")
 
     def cut(self, seconds):
         self.line["cuts"].append({"modes": self.modes(), "seconds": round(seconds, 2)})
@@ -234,7 +254,7 @@ class Life:
         self.judge_secondary()
 
     def create_words(self, side):
-        return ["dmsetup", "create", "vol", "--table", self.pair.table(side)]
+        return ["dmsetup", "create", NAME, "--table", self.pair.table(side)]
 
     def cut_link(self, rnd):
         with self.load_goes_on():
@@ -315,12 +335,7 @@ class Life:
     def release(self):
         """What held a mode is gone."""
         self.pair.net.restore()
-        for what in self.slowed:
-            if what == "wire":
-                self.pair.netem("primary", "")
-            elif self.pair.side(what[0]).running:
-                self.pair.side(what[0]).throttle(what[1])
-        self.slowed = set()
+        self.fast(*tuple(self.slowed))
 
     def settle(self, rnd):
         """Both find each other, and a freeze commits, within a bound."""
