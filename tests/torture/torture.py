@@ -48,7 +48,7 @@ AIMS = {
     "normal/merging": (("secondary", "data"),),
 }
 # What strikes, and how often in proportion.
-STRIKES = {"kill_primary": 5, "kill_secondary": 5, "kill_both": 4, "kill_again": 3, "cut_link": 6, "flaps": 4,
+STRIKES = {"kill_primary": 5, "kill_secondary": 5, "kill_both": 4, "kill_again": 3, "cut_link": 10, "flaps": 6,
            "cut_and_kill": 4}
 
 
