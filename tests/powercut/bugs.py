@@ -27,7 +27,7 @@ SKIP = "		if ({}) {{\n			op_ended(op, 0);\n			break;\n		}}\n" + FLUSH
 PRIMARY = "dev->role->role == FZC_PRIMARY"
 SECONDARY = "dev->role->role == FZC_SECONDARY"
 # The secondary's core keeps the names of its jobs to itself; they follow INTENT_END in this order.
-S_SYNC_FLUSH, S_MERGE_FLUSH = "FZC_JOB_INTENT_END + 1", "FZC_JOB_INTENT_END + 6"
+S_SYNC_FLUSH, S_SYNC_FLUSH2, S_MERGE_FLUSH = (f"FZC_JOB_INTENT_END + {n}" for n in (1, 3, 6))
 FUA = "(act->fua ? REQ_FUA : 0)"
 
 
@@ -54,7 +54,7 @@ BUGS = {
     "regions-no-fua": ("primary: the flag of a region is written without FUA",
                        "engine.c", FUA, "(act->fua && act->job != FZC_JOB_REGIONS ? REQ_FUA : 0)"),
     "durable-unflushed": ("secondary: DURABLE is said, and the image committed, before a stage is flushed",
-                          *skip(f"{SECONDARY} && act->job == {S_SYNC_FLUSH}")),
+                          *skip(f"{SECONDARY} && (act->job == {S_SYNC_FLUSH} || act->job == {S_SYNC_FLUSH2})")),
     "merged-unflushed": ("secondary: the superblock that ends a merge is written before data is flushed",
                          *skip(f"{SECONDARY} && act->job == {S_MERGE_FLUSH}")),
 }

@@ -20,8 +20,8 @@ from disks import MIB, PowercutMachines, Recorder, new_pair, vm
 
 LOAD = {"depth": 4, "flush_every": 10, "fua_pct": 12, "read_pct": 10, "discard_pct": 2, "zeroes_pct": 3,
         "hot": 40, "max": 32768, "to": 6 * MIB // 512, "rate": 150}
-SLOW_WIRE = "rate 6mbit"
-ENOUGH = 768 * 1024
+SLOW_WIRE = "rate 1500kbit"
+ENOUGH = 512 * 1024
 
 
 class Story:
@@ -65,11 +65,12 @@ class Story:
         return number
 
     def freezing(self):
-        """A freeze that takes a while, writes are being diverted."""
-        self.changed()
+        """A freeze that finds much to deliver over a slow wire: writes are being diverted."""
         self.pair.netem("primary", SLOW_WIRE)
+        self.pair.wait("primary", lambda s: s["unsent"] * s["block"] > ENOUGH and s["mode"] == "normal" and
+                       s["phase"] == "none", what="something to deliver")
         number = self.load.freeze()
-        self.pair.wait("primary", lambda s: s["mode"] != "freezing" or s["diverted"], what="diverting")
+        self.pair.wait("primary", lambda s: s["mode"] != "freezing" or s["diverted"] > 20, what="diverting")
         return number
 
     def after(self):
@@ -109,6 +110,7 @@ class Story:
 
     def slow_freeze(self):
         number = self.freezing()
+        self.soon()
         self.pair.netem("primary", "")
         self.committed(number)
 
