@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Scenes that several cases begin with: a volume held in one of its modes while a load goes on."""
 
+import os
 import time
 
 import pytest
@@ -19,6 +20,13 @@ STALL = 2000	# ms that none of them may take
 SLOW_WIRE = "rate 1mbit"
 SLOW_DISK = 64 * 1024	# bytes a second
 ENOUGH = 2 * MIB	# takes a while over the one and to the other
+
+
+def verdict(text):
+    """A line of figures, which pytest shows only of cases that fail, also in build/log/verdicts."""
+    print(text)
+    with open(vm.BUILD / "log/verdicts", "a", encoding="utf-8") as f:
+        f.write(f"{os.environ.get('PYTEST_CURRENT_TEST', '').split(' ')[0]}: {text}\n")
 
 
 def slow_writes(machine, serial, bps=SLOW_DISK):

@@ -43,8 +43,8 @@ def test_small_diff(pair, percent):
         load.work(20)
         scenes.healthy(load)
     status = pair.status("primary")
-    print(f"{percent} %: {committed} images, {aborted} given up, {status['ev_short']} announced, "
-          f"{status['paced']} writes slowed down in {status['ev_paced']} freezes")
+    scenes.verdict(f"{percent} %: {committed} images, {aborted} given up, {status['ev_short']} announced, "
+                   f"{status['paced']} writes slowed down in {status['ev_paced']} freezes")
     assert status["ev_abort"] == aborted
     assert status["ev_short"] > 0
     assert status["diff_used"] <= status["diff_slots"]
@@ -104,7 +104,7 @@ def test_capacity(pair):
     assert (status["ev_abort"], status["diverted"]) == (0, room), status
     pair.primary.run(dd % (before["diff_slots"] - room + 1, 0))
     pair.wait("primary", lambda s: s["ev_abort"] == 1, what="given up")
-    print(f"{size} bytes: {before['diff_slots']} slots, {room} blocks held")
+    scenes.verdict(f"{size} bytes: {before['diff_slots']} slots, {room} blocks held")
     pair.netem("primary", "")
     pair.net.restore()
     pair.wait("primary", lambda s: s["mode"] == "normal" and s["in_sync"] and not s["backoff_ms"], what="sent")

@@ -118,8 +118,8 @@ def strike(pair, load, proxy, row, fault):
     scenes.deliver(pair, load)
     proxy.heal()
     worst = load.worst()
-    print(f"{kind} of {side}, {fault}: delivered; the longest request {worst} ms; "
-          f"{time.monotonic() - begun:.0f} s")
+    scenes.verdict(f"{kind} of {side}, {fault}: delivered; the longest request {worst} ms; "
+                   f"{time.monotonic() - begun:.0f} s")
     assert worst < scenes.STALL * vm.SLOW
 
 
@@ -168,7 +168,7 @@ def test_full(pair):
         assert pair.status("secondary")["image"] == pair.status("primary")["image"] == 1
         scenes.healthy(load)
         worst = load.worst()
-        print(f"FULL of s, {fault}: freeze {number} aborted; the longest request {worst} ms")
+        scenes.verdict(f"FULL of s, {fault}: freeze {number} aborted; the longest request {worst} ms")
         assert worst < scenes.STALL * vm.SLOW
     pair.check(pair.dump("secondary"), freeze=1)
     scenes.finish(pair, load)
@@ -218,7 +218,7 @@ def test_need(pair):
             pair.wait("primary", lambda s: s["mode"] == "normal", what="merged")
         scenes.deliver(pair, load)
         assert pair.status("secondary")["damaged"] == 0
-        print(f"NEED of s, {fault}: delivered; the longest request {load.worst()} ms")
+        scenes.verdict(f"NEED of s, {fault}: delivered; the longest request {load.worst()} ms")
     scenes.finish(pair, load)
 
 
@@ -254,7 +254,7 @@ def test_refuse(pair, side, uuid):
         proxy.heal()
         status = pair.wait("primary", lambda s: s["connection"] == "refused", what="refused", name="stranger")
         assert status["ev_connect"] == 0 and pair.status("secondary")["image"] == image
-        print(f"REFUSE of {side}, {fault}: refused, image {image} is there")
+        scenes.verdict(f"REFUSE of {side}, {fault}: refused, image {image} is there")
         pair.primary.run("dmsetup remove --retry stranger; dmsetup remove s-meta s-data s-diff")
         proxy.cut()
     pair.start("primary")

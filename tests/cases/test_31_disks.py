@@ -206,7 +206,7 @@ def test_removed_with_a_failing_disk(pair, side, disk):
             load.job.wait(60, check=False)
         begin = time.monotonic()
         pair.side(side).run(f"dmsetup remove --retry {NAME}", timeout=100)
-        print(f"removed in {time.monotonic() - begin:.1f} s")
+        scenes.verdict(f"removed in {time.monotonic() - begin:.1f} s")
     pair.netem("primary", "")
     pair.start(side, take_all_changed="yes")
     assert pair.status("secondary")["image"] >= number

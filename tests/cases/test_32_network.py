@@ -32,7 +32,7 @@ def not_stalled(load, what):
     before = load.worst()
     yield
     worst = load.worst()
-    print(f"{what}: the longest request {worst} ms, before {before} ms")
+    scenes.verdict(f"{what}: the longest request {worst} ms, before {before} ms")
     assert worst < max(scenes.STALL, 2 * before)
 
 
@@ -68,7 +68,7 @@ def noticed(pair, within):
     begin = time.monotonic()
     pair.wait_disconnected("primary")
     took = time.monotonic() - begin
-    print(f"noticed after {took:.1f} s")
+    scenes.verdict(f"noticed after {took:.1f} s")
     assert took < within
 
 
@@ -141,7 +141,7 @@ def test_two_connections_and_a_storm(pair):
         for _ in range(30):
             proxy.cut()
         scenes.deliver(pair, load)
-    print(f"{pair.status('primary')['ev_connect'] - before} more sessions")
+    scenes.verdict(f"{pair.status('primary')['ev_connect'] - before} more sessions")
     scenes.finish(pair, load)
 
 
@@ -168,7 +168,7 @@ def test_slow_disk_of_a_primary(pair, disk):
     pair.primary.throttle(disk, iops=20)
     scenes.deliver(pair, load)
     worst = load.worst()
-    print(f"slow {disk} of the primary: the longest request {worst} ms")
+    scenes.verdict(f"slow {disk} of the primary: the longest request {worst} ms")
     assert worst < 10 * scenes.STALL
     pair.primary.throttle(disk)
     scenes.deliver(pair, load)

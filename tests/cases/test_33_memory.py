@@ -76,7 +76,7 @@ def under_pressure(pair):
             pair.wait_image(number, timeout=180)
             pair.wait("primary", lambda s: s["mode"] == "normal", timeout=180, what="merged")
             free = m.run("awk '/MemFree/ {print int($2 / 1024)}' /proc/meminfo").out.strip()
-            print(f"image {number} after {time.monotonic() - begin:.1f} s, {free} MiB free, {rounds(m)} files")
+            scenes.verdict(f"image {number} after {time.monotonic() - begin:.1f} s, {free} MiB free, {rounds(m)} files")
     m.run("umount /mnt/fs", timeout=180)
 
 
@@ -109,11 +109,11 @@ def test_swap(little, pair):
         number = pair.freeze()
         pair.wait_image(number, timeout=300)
         pair.wait("primary", lambda s: s["mode"] == "normal", timeout=300, what="merged")
-        print(f"image {number}")
+        scenes.verdict(f"image {number}")
     m.run("touch /tmp/end")
     digests = set(reader.wait(300).out.splitlines())
     assert digests == {digest.strip()}, digests
-    print(f"{used // 1024} MiB swapped")
+    scenes.verdict(f"{used // 1024} MiB swapped")
     m.run("umount /mnt/swapped && swapoff -a", timeout=180)
     same_at_last(pair)
 
