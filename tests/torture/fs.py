@@ -19,10 +19,11 @@ import time
 
 import journal
 import machines as vm
-from conftest import DEVICE, MIB, MKFS_EXT4, MKFS_XFS, NAME, Machines, Pair
+from conftest import DEVICE, MIB, MKFS_EXT4, MKFS_XFS, NAME, Machines, Pair, parse_status
 from torture import TROUBLE
 
 SIZE = 64 * MIB
+SLOW = 64 * 1024		# bytes a second
 MKFS = {"xfs": MKFS_XFS, "ext4": MKFS_EXT4}
 FSCK = {"xfs": "xfs_repair -n", "ext4": "e2fsck -fn"}
 MOUNT = {"xfs": "mount -o nouuid", "ext4": "mount"}
@@ -68,8 +69,8 @@ class Cycle:
 
     def run(self):
         self.create()
-        committed = self.churn()
-        self.die()
+        self.churn()
+        committed = self.die()
         number = self.recover()
         assert number >= committed, f"image {number} is older than image {committed}, which was committed"
         self.verify(number)
@@ -89,24 +90,29 @@ class Cycle:
         pair.primary.run(f"{MKFS[self.fs]} {DEVICE} && mkdir -p /mnt/fs && mount {DEVICE} /mnt/fs")
 
     def churn(self):
-        """Until the moment comes; returns the last image known to be committed."""
+        """Until the moment comes."""
         self.job = self.pair.primary.background([CHURN, "run", "/mnt/fs", self.seed, *FREEZE])
-        self.pair.wait("primary", lambda s: s["image"] > self.draw.randint(0, 2), what="images")
+        images = self.draw.randint(1, 3)
+        self.pair.wait("primary", lambda s: s["image"] >= images, what="images")
+        for serial in self.draw.choice([(), ("diffa", "diffb"), ("data",)]):	# a mode lasts
+            self.pair.secondary.throttle(serial, bps_wr=SLOW)
         time.sleep(self.draw.uniform(0, 3))
         assert self.job.running, str(self.job.wait())
-        return self.pair.status("primary")["image"]
 
     def die(self):
-        status = [self.pair.status(side)["mode"] for side in ("primary", "secondary")]
+        """Returns the last image that is known to be committed."""
+        jobs = [m.background(["dmsetup", "status", NAME], timeout=20) for m in self.machines.both]
+        status = [parse_status(job.wait(30).out) for job in jobs]
         sides = ["primary"] + ["secondary"] * (self.draw.random() < 0.3)
         for side in sides:
             self.pair.side(side).process.kill()
         for side in sides:
             self.pair.side(side).kill9()
-            self.line["deaths"].append({"side": side, "modes": "/".join(status)})
+            self.line["deaths"].append({"side": side, "modes": "/".join(s["mode"] for s in status)})
             self.pair.side(side).start(wait=False)	# the primary for the next cycle
         self.story = Story(bytes(self.job.out).decode().rpartition("\n")[0])
         self.line["freezes"] = self.story.freezes
+        return status[0]["image"]
 
     def recover(self):
         pair = self.pair
@@ -114,8 +120,13 @@ class Cycle:
             pair.secondary.wait_ready()
             pair.start("secondary")
             pair.secondary.put(CHURN, (journal.DIR / "churn").read_bytes(), mode="755")
-        pair.wait_disconnected("secondary")
-        pair.secondary.run(["freezectl", "recover", NAME], timeout=120)
+        else:
+            for serial in ("data", "diffa", "diffb"):
+                pair.secondary.throttle(serial)
+        force = self.draw.random() < 0.7
+        if not force:
+            pair.wait_disconnected("secondary")
+        pair.secondary.run(["freezectl", "recover", NAME, *["--force"] * force], timeout=120)
         self.line["commits"] = number = pair.status("secondary")["image"]
         return number
 
