@@ -83,16 +83,19 @@ class Cycle:
         self.machines.used = False
         self.machines.clean()
         pair = self.pair = Pair(self.machines)
-        pair.create(block=self.block, size=SIZE, primary={"assume": "identical"})
+        pair.create(block=self.block, size=SIZE, start=False, primary={"assume": "identical"})
         program = (journal.DIR / "churn").read_bytes()
-        for m in self.machines.both:
+        jobs = [pair.side(side).background(["dmsetup", "create", NAME, "--table", pair.table(side)])
+                for side in ("secondary", "primary")]
+        for m, job in zip(self.machines.both, jobs):
             m.put(CHURN, program, mode="755")
+            job.wait()
         pair.primary.run(f"{MKFS[self.fs]} {DEVICE} && mkdir -p /mnt/fs && mount {DEVICE} /mnt/fs")
 
     def churn(self):
         """Until the moment comes."""
         self.job = self.pair.primary.background([CHURN, "run", "/mnt/fs", self.seed, *FREEZE])
-        images = self.draw.randint(1, 3)
+        images = self.draw.randint(1, 2)
         self.pair.wait("primary", lambda s: s["image"] >= images, what="images")
         for serial in self.draw.choice([(), ("diffa", "diffb"), ("data",)]):	# a mode lasts
             self.pair.secondary.throttle(serial, bps_wr=SLOW)

@@ -218,7 +218,7 @@ static void __attribute__((noreturn)) work(const char *dir, uint64_t own_seed, b
 	}
 	for (;;) {
 		change();
-		usleep(draw(8000));
+		usleep(draw(16000));
 		if (!stops || !shared->hold)
 			continue;
 		shared->held++;
@@ -342,7 +342,7 @@ static void __attribute__((noreturn)) run(const char *dir, char **command)
 			work(path, seed * 31 + i * 0x9e3779b97f4a7c15ULL, i < WORKERS);
 	}
 	for (;;) {
-		usleep(300000 + draw(1500000));
+		usleep(100000 + draw(900000));
 		if (waitpid(-1, NULL, WNOHANG))
 			die("a worker has ended");
 		shared->hold = true;
