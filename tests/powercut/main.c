@@ -7,6 +7,7 @@
  *	-s SEED		of what each cut keeps (1)
  *	-p EVENT.N	only this point
  *	-x FOLDER	with -p: write what is left of each disk, and what each machine shows, there
+ *	-d MACHINE-ROLE	from the first image on, that disk's flushes do nothing: must fail
  *	-c FZCHECK	the program that says whether an image is a legal one of its freeze
  *
  * At each point, what the primary shows is compared with the load's log (P3)
@@ -36,7 +37,7 @@ static struct image {
 	u32 *view;
 } images[MAX_IMAGES];
 
-static const char *dir, *fzcheck, *export_dir;
+static const char *dir, *fzcheck, *export_dir, *liar;
 static u64 seed = 1;
 static u32 points = 20000, only_event = U32_MAX, only_number;
 static u64 reported;	/* the primary said that this image is committed */
@@ -198,6 +199,14 @@ static void after_death(u32 event, u32 died)
 		oracle_died(pri.view);
 }
 
+static int find_medium(const char *name)
+{
+	char machine[32];
+
+	snprintf(machine, sizeof(machine), "%.*s", (int)strcspn(name, "-"), name);
+	return medium_of(machine, name + min(strlen(name), strlen(machine) + 1));
+}
+
 /* The secondary's superblock may have been written. */
 static void look_at_images(u32 event)
 {
@@ -211,6 +220,8 @@ static void look_at_images(u32 event)
 	if (number <= seen)
 		return;
 	seen = number;
+	if (liar)
+		media_liar = find_medium(liar);
 	bad = secondary_show(NOW, &sh);
 	verdict(event, 0, bad ? bad : check_image(&sh));
 	if (!bad)
@@ -272,7 +283,7 @@ static void replay(void)
 {
 	u32 died = U32_MAX;
 
-	for (u32 e = 0; e < rec.events && failed < MAX_FAILURES; e++) {
+	for (u32 e = 0; e < rec.events && failed < (liar ? 1 : MAX_FAILURES); e++) {
 		const struct event *ev = &rec.event[e];
 
 		if (died != U32_MAX && ev->type != PC_SETTLE) {
@@ -321,7 +332,8 @@ static void judge(u64 number)
 
 static void usage(void)
 {
-	fprintf(stderr, "usage: replay [-n POINTS] [-s SEED] [-p EVENT.N] [-x FOLDER] [-c FZCHECK] FOLDER\n");
+	fprintf(stderr, "usage: replay [-n POINTS] [-s SEED] [-p EVENT.N] [-x FOLDER] [-d DISK]\n"
+			"              [-c FZCHECK] FOLDER\n");
 	exit(2);
 }
 
@@ -329,11 +341,13 @@ int main(int argc, char **argv)
 {
 	int c;
 
-	while ((c = getopt(argc, argv, "n:s:p:x:c:")) != -1) {
+	while ((c = getopt(argc, argv, "n:s:p:x:c:d:")) != -1) {
 		if (c == 'n')
 			points = strtoul(optarg, NULL, 0);
 		else if (c == 's')
 			seed = strtoull(optarg, NULL, 0);
+		else if (c == 'd')
+			liar = optarg;
 		else if (c == 'x')
 			export_dir = optarg;
 		else if (c == 'c')

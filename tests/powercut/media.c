@@ -8,6 +8,7 @@
 #define PAGE_SECTORS	(FZC_PAGE / PC_SECTOR)
 
 struct medium media[PC_DISKS];
+int media_liar = -1;
 
 int medium_of(const char *machine, const char *role)
 {
@@ -71,7 +72,8 @@ void media_apply(u32 event)
 
 	switch (ev->type) {
 	case PC_FLUSH:
-		flushed(m, ev->arrived);
+		if (ev->disk != media_liar)
+			flushed(m, ev->arrived);
 		break;
 	case PC_DEATH:	/* what follows says what was lost */
 		for (u32 i = 0; i < rec.head.disks; i++)
@@ -83,7 +85,7 @@ void media_apply(u32 event)
 	case PC_SETTLE:
 		for (u32 i = 0; i < ev->sectors; i++)
 			m->now[ev->sector + i] = name_in(ev, i);
-		if (ev->fua || ev->type == PC_SETTLE)
+		if ((ev->fua && ev->disk != media_liar) || ev->type == PC_SETTLE)
 			make_durable(m, event);
 		else
 			m->open[m->opens++] = event;

@@ -55,6 +55,7 @@ struct medium {
 };
 
 extern struct medium media[PC_DISKS];
+extern int media_liar;	/* the flushes of this one do nothing; -1: of none */
 
 /* How a cut is drawn. */
 struct cut {
