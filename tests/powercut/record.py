@@ -20,6 +20,8 @@ from disks import MIB, PowercutMachines, Recorder, new_pair, vm
 
 LOAD = {"depth": 4, "flush_every": 10, "fua_pct": 12, "read_pct": 10, "discard_pct": 2, "zeroes_pct": 3,
         "hot": 40, "max": 32768, "to": 6 * MIB // 512, "rate": 150}
+# Hardly anything is flushed but by the module: what it has to flush itself shows.
+LAZY = {**LOAD, "flush_every": 200, "fua_pct": 0}
 SLOW_WIRE = "rate 1500kbit"
 ENOUGH = 512 * 1024
 
@@ -27,15 +29,15 @@ ENOUGH = 512 * 1024
 class Story:
     """What happens to the volume; every scene begins and ends connected, with no freeze running."""
 
-    def __init__(self, machines, recorder, pair, rng):
+    def __init__(self, machines, recorder, pair, rng, options):
         self.machines, self.recorder, self.pair, self.rng = machines, recorder, pair, rng
-        self.load = None
+        self.load, self.options = None, options
 
     def begin(self):
         for side in ("secondary", "primary"):
             self.pair.start(side)
         self.pair.wait_connected()
-        self.load = self.pair.load(**LOAD)
+        self.load = self.pair.load(**self.options)
         self.load.work(100)	# before the first image what was sent does not count as changed
         self.committed(self.load.freeze())
 
@@ -97,7 +99,10 @@ class Story:
         for side in sides:
             self.pair.start(side)
         if "primary" in sides:
-            self.load = self.pair.load(**LOAD)
+            self.load_again()
+
+    def load_again(self):
+        self.load = self.pair.load(**self.rng.choice((LOAD, LAZY)))
 
     def soon(self):
         time.sleep(self.rng.random() / 2)
@@ -131,7 +136,7 @@ class Story:
         self.load.stop()
         self.stop("primary")
         self.pair.start("primary")
-        self.load = self.pair.load(**LOAD)
+        self.load_again()
         self.after()
 
     def secondary_restarts(self):
@@ -165,13 +170,13 @@ class Story:
               primary_dies, secondary_dies, both_die)
 
 
-def record(machines, recorder, folder, block, scenes, rng):
+def record(machines, recorder, folder, block, scenes, rng, options=None):
     """Blank disks; what the scenes make of them is in the folder."""
     folder.mkdir(parents=True, exist_ok=True)
     for m in machines.both:
         m.forget_logs()
     recorder.tell(f"record {folder / 'log'} {block}")
-    story = Story(machines, recorder, new_pair(machines, block), rng)
+    story = Story(machines, recorder, new_pair(machines, block), rng, options or LOAD)
     try:
         story.begin()
         for scene in scenes:
