@@ -20,7 +20,7 @@ import time
 import journal
 import machines as vm
 from conftest import DEVICE, MIB, MKFS_EXT4, MKFS_XFS, NAME, Machines, Pair, parse_status
-from torture import TROUBLE
+from torture import TROUBLE, start_in_background
 
 SIZE = 64 * MIB
 SLOW = 64 * 1024		# bytes a second
@@ -85,8 +85,7 @@ class Cycle:
         pair = self.pair = Pair(self.machines)
         pair.create(block=self.block, size=SIZE, start=False, primary={"assume": "identical"})
         program = (journal.DIR / "churn").read_bytes()
-        jobs = [pair.side(side).background(["dmsetup", "create", NAME, "--table", pair.table(side)])
-                for side in ("secondary", "primary")]
+        jobs = [start_in_background(pair, side) for side in ("secondary", "primary")]
         for m, job in zip(self.machines.both, jobs):
             m.put(CHURN, program, mode="755")
             job.wait()
@@ -96,11 +95,11 @@ class Cycle:
         """Until the moment comes."""
         self.job = self.pair.primary.background([CHURN, "run", "/mnt/fs", self.seed, *FREEZE])
         images = self.draw.randint(1, 2)
-        self.pair.wait("primary", lambda s: s["image"] >= images, what="images")
+        self.pair.wait("primary", lambda s: s["image"] >= images or not self.job.running, what="images")
         for serial in self.draw.choice([(), ("diffa", "diffb"), ("data",)]):	# a mode lasts
             self.pair.secondary.throttle(serial, bps_wr=SLOW)
         time.sleep(self.draw.uniform(0, 3))
-        assert self.job.running, str(self.job.wait())
+        assert self.job.running, f"churn has ended: {self.job.err.decode()}"
 
     def die(self):
         """Returns the last image that is known to be committed."""

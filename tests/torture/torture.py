@@ -24,7 +24,7 @@ import time
 import journal
 import machines as vm
 import pytest
-from conftest import MIB, NAME, Machines, Pair, parse_status
+from conftest import MIB, NAME, UUID, Machines, Pair, parse_status
 from scenes import MIXED
 
 BLOCKS = (4096, 4096, 16384, 65536, 1 << 20)
@@ -245,16 +245,13 @@ class Life:
         m.start()
         for serial in rnd.choice([(), ("data",), ("meta",)]):
             m.throttle(serial, bps_wr=SLOW)
-        m.background(self.create_words(side))
+        start_in_background(self.pair, side)
         time.sleep(rnd.uniform(0, 3))
         self.die(side, modes="again: " + self.line["deaths"][-1]["modes"])
         self.restart(side)
         if side == "primary":
             self.judge_primary()
         self.judge_secondary()
-
-    def create_words(self, side):
-        return ["dmsetup", "create", NAME, "--table", self.pair.table(side)]
 
     def cut_link(self, rnd):
         with self.load_goes_on():
@@ -375,6 +372,11 @@ class Life:
         self.numbers(commits=1)
         self.judge_secondary()
         return True
+
+
+def start_in_background(pair, side):
+    return pair.side(side).background(["dmsetup", "create", NAME, "--uuid", f"FREEZECOPY-{UUID}",
+                                       "--table", pair.table(side)])
 
 
 def live(machines, diary, seed, more):
