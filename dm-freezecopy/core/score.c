@@ -3,7 +3,7 @@
 #include "score.h"
 
 #define MAX_LOOK	4096	/* blocks of a stage that are passed over in one go */
-#define MERGE_TRIES	10	/* seconds of trying to read a slot until it counts as bad */
+#define MERGE_TRIES	30	/* seconds of trying to read a slot until it counts as bad */
 
 enum { SYNC_IDLE, SYNC_FLUSH, SYNC_PAGES, SYNC_FLUSH2, SYNC_PROGRESS, SYNC_PROGRESS_WAIT };
 enum { MERGE_IDLE, MERGE_COPY, MERGE_FLUSH, MERGE_DAMAGED, MERGE_READS, MERGE_SUPER };
@@ -604,7 +604,7 @@ static void merge_failed(struct fzc_score *s, const struct fzc_copy_item *it)
 	bool read = it->result != FZC_COPY_EWRITE;
 
 	s->merge_pause = true;
-	if (it->result == FZC_COPY_EIO)
+	if (it->result == FZC_COPY_EIO && s->merge_tries < MERGE_TRIES)
 		s->merge_tries++;
 	fzc_s_trouble(s, read ? s->copy.from_dev : FZC_DATA,
 		      read ? "merging: reading" : "merging: writing to", -EIO);
@@ -616,7 +616,9 @@ static void merge_copied(struct fzc_score *s)
 
 	s->merge_step = MERGE_IDLE;
 	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
-		if (it->result == FZC_COPY_EIO && s->merge_tries == MERGE_TRIES)
+		/* only while there is somebody who can send it again */
+		if (it->result == FZC_COPY_EIO && s->merge_tries == MERGE_TRIES &&
+		    s->link == FZC_SLINK_UP)
 			it->result = FZC_COPY_BAD;
 		if (it->result >= FZC_COPY_EIO || !note_damage(s, it)) {
 			merge_failed(s, it);
