@@ -186,6 +186,7 @@ def test_cut_that_cannot_be_recorded(pair):
         assert not refused.ok and "Input/output error" in refused.err, str(refused)
         assert time.monotonic() - begin < 10
         seen(pair, "primary", "meta", "aborted: the cut cannot be recorded")
+    pair.wait("primary", lambda s: not s["error"], what="no error")
     load.resume()
     well(pair, load)
 
@@ -267,7 +268,8 @@ def test_stage(pair, disk, kind):
 @long
 @pytest.mark.parametrize("disk, kind", [("data", "write"), ("data", "flush"), ("diff", "read")])
 def test_merge_of_a_secondary(pair, disk, kind):
-    """It goes on to be a merge, and to be read through the stage; then the primary is lost for good."""
+    """It goes on to be a merge, and to be read through the stage; then the primary is lost for good.
+    What cannot be read is not given up as long as nobody can send it again."""
     load = volume(pair)
     number = scenes.hold_secondary_merging(pair, load)
     stages = DIFFS["secondary"] if disk == "diff" else [disk]
@@ -315,7 +317,8 @@ def test_unreadable_slot(pair):
         pair.secondary.fail(serial, "read", sector=sector)
     scenes.slow_writes(pair.secondary, "data", 0)
     status = pair.wait("secondary", lambda s: s["mode"] != "merging", what="merged all the same")
-    assert status["damaged"] in (0, 1, 2), status
+    # requests that were merged with the bad one fail with it
+    assert status["damaged"] <= 64, status
     seen_damaged = status["damaged"]
     for serial in DIFFS["secondary"]:
         pair.secondary.fail(serial)
