@@ -105,7 +105,7 @@ def of_module(module, rounds):
     total = collections.Counter()
     deaths, cuts = collections.Counter(), collections.Counter()
     for line in rounds:
-        total.update({k: line.get(k, 0) for k in ("freezes", "commits", "aborts", "seconds", "judged")})
+        total.update({k: line.get(k, 0) for k in ("freezes", "commits", "aborts", "seconds", "judged", "exact")})
         total["failed"] += line["outcome"] != "ok"
         for death in line.get("deaths", []):
             deaths["{side:<9} in {modes}".format(**death)] += 1
@@ -116,7 +116,8 @@ def of_module(module, rounds):
     print(f"\n=== module {module}: {len(rounds)} rounds in {total['seconds'] / 60:.0f} minutes, "
           + ", ".join(f"{sum(line['suite'] == s for line in rounds)} {s}" for s in SUITES))
     print(f"deaths {total['deaths']}, link cuts {total['cuts']}, freezes {total['freezes']}, "
-          f"commits {total['commits']}, aborts {total['aborts']}, images judged {total['judged']}, "
+          f"commits {total['commits']}, aborts {total['aborts']}, images judged {total['judged']} "
+          f"({total['exact']} bit for bit), "
           f"violations {total['failed']}")
     table("deaths, with the modes of primary/secondary", deaths)
     table("link cuts, with the modes of primary/secondary", cuts)

@@ -326,6 +326,7 @@ class Life:
             self.pair.check(image, freeze=before)
             self.committed = before
             self.numbers(judged=1)
+        return image
 
     # -- and on it goes
 
@@ -341,7 +342,8 @@ class Life:
         if not self.load.job.running:
             self.start_load(rnd)
         self.pair.wait_connected(BOUND)
-        while not self.commit(end):
+        exact = rnd.random() < 0.7
+        while not self.commit(end, exact):
             pass
         stats = self.load.ctl("stats")
         assert " failed 0 bad 0" in stats, stats
@@ -349,15 +351,17 @@ class Life:
             self.load.stop()
             self.judge_primary()
 
-    def commit(self, end):
-        """False when the freeze was refused or given up, as with a small diff volume it may be."""
+    def commit(self, end, exact):
+        """False when the freeze was refused or given up, as with a small diff volume it may be.  exact: the load
+        holds its breath, so that the image has to equal the primary, bit for bit."""
         left = max(end - time.monotonic(), 0.1)
         status = self.pair.wait("primary", lambda s: s["phase"] == "none" and s["mode"] == "normal" and
                                 s["connection"] == "connected" and not s["backoff_ms"], left, "ready for a freeze")
-        if self.small and self.load.job.running:	# so small that it may never fit while all is overwritten
+        if exact or self.small:		# so small that all of it may never fit while it is overwritten
             self.load.pause()
         number = self.freeze()
-        if self.small:
+        expected = self.pair.dump("primary", name="expected.img") if exact else None
+        if exact or self.small:
             self.load.resume()
         if number is None:
             return False
@@ -370,7 +374,10 @@ class Life:
             return False
         self.committed = number
         self.numbers(commits=1)
-        self.judge_secondary()
+        image = self.judge_secondary()
+        if exact:
+            self.pair.same(image, expected)
+            self.numbers(exact=1)
         return True
 
 
@@ -384,7 +391,7 @@ def live(machines, diary, seed, more):
     life = Life(machines, seed)
     for number in range(life.rounds + 1):
         begin, outcome = time.monotonic(), "ok"
-        life.line = {"deaths": [], "cuts": [], "freezes": 0, "commits": 0, "aborts": 0, "judged": 0}
+        life.line = {"deaths": [], "cuts": [], "freezes": 0, "commits": 0, "aborts": 0, "judged": 0, "exact": 0}
         try:
             if number == 0:
                 life.begin()
