@@ -38,7 +38,7 @@ endif
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
-	sim-matrix sim-matrix-list \
+	sim-matrix sim-matrix-list failures failures-check coverage \
 	sim-mutants model freezectl-tests cases bench-coalesce check-kernels check-debug \
 	torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
 	clean help
@@ -105,6 +105,15 @@ sim-matrix: setup ## every state, step and fault: LEARN= schedules, one row in P
 
 sim-matrix-list: setup ## write tests/sim/points.txt anew, the points that sim-matrix goes to
 	@$(MAKE) -C tests/sim BUILD=$(BUILD) list
+
+failures: setup ## write the rows of the matrix into Documentation/failures.rst
+	@$(MAKE) -C tests/sim BUILD=$(BUILD) failures
+
+failures-check: setup ## Documentation/failures.rst has the rows of the matrix
+	@$(MAKE) -C tests/sim BUILD=$(BUILD) failures-check
+
+coverage: setup ## lines of the core that simulator and unit tests reach; SEEDS= schedules
+	@/usr/bin/python3 tests/coverage.py $(BUILD) $(SEEDS)
 
 sim-mutants: setup ## every rule removed, one at a time: the simulator must notice
 	@$(MAKE) -C tests/sim BUILD=$(BUILD) SEEDS=$(SEEDS) mutants

@@ -86,10 +86,6 @@ void fzc_s_reset_stage(struct fzc_score *s, u8 i)
 
 static bool super_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
 {
-	if (s->in.sb_dirty) {
-		s->in.sb_dirty = false;
-		fzc_s_dirty_super(s);
-	}
 	if (s->sb_busy || s->sb_retry || s->sb_want == s->sb_done)
 		return false;
 	s->sb_busy = true;

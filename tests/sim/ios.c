@@ -164,6 +164,7 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 		break;
 	case FZC_ACT_GROW:
 		io->kind = IO_GROW;
+		io->what = STEP_MEMORY;
 		io_delay(io, 10, 300);
 		break;
 	}

@@ -235,7 +235,7 @@ static void fault(void)
 	u32 kind = below(100);
 
 	if (W.archivist && chance(40))
-		kind = 95;
+		kind = 92;
 	if (kind < 30 && chance(20)) {
 		W.hung = W.step + 1000;
 		say("link: nothing gets through");
@@ -275,7 +275,7 @@ static void fault(void)
 			hit(F_SSTOP);
 			W.s_want_stop = true;
 		}
-	} else if (kind < 97) {
+	} else if (kind < 94) {
 		take_backup();
 	} else {
 		rot();
@@ -726,7 +726,7 @@ int main(int argc, char **argv)
 	double seconds;
 	int c;
 
-	while ((c = getopt(argc, argv, "n:s:t:j:f:vqm:M:p:k:x:")) != -1)
+	while ((c = getopt(argc, argv, "n:s:t:j:f:vqm:M:o:p:k:x:")) != -1)
 		switch (c) {
 		case 'n': seeds = strtoull(optarg, NULL, 0); break;
 		case 's': first = strtoull(optarg, NULL, 0); break;
@@ -737,11 +737,12 @@ int main(int argc, char **argv)
 		case 'q': quiet = true; break;
 		case 'm': walk = optarg; break;
 		case 'M': make_list = optarg; break;
+		case 'o': return matrix_outcomes(optarg);
 		case 'p': part = strtoul(optarg, NULL, 0) ?: 1; break;
 		case 'k': hits = strtoul(optarg, NULL, 0); break;
 		case 'x': again = optarg; break;
 		default:
-			fprintf(stderr, "usage: sim [-n seeds] [-s first seed] [-t steps] [-j jobs] [-f failures to stop at] [-q] [-v] [-m list [-k walks of a row] [-p one row in so many]] [-M list] [-x row]\n");
+			fprintf(stderr, "usage: sim [-n seeds] [-s first seed] [-t steps] [-j jobs] [-f failures to stop at] [-q] [-v] [-m list [-k walks of a row] [-p one row in so many]] [-M list] [-o list] [-x row]\n");
 			return 2;
 		}
 	if (make_list)
@@ -758,7 +759,7 @@ int main(int argc, char **argv)
 	for (i = 0; i < jobs; i++)
 		if (!fork()) {
 			worker(&sh[i], first, seeds, i, jobs, steps, most);
-			_exit(0);
+			exit(0);
 		}
 	for (i = 0; i < jobs; i++) {
 		int status;

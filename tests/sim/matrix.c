@@ -155,7 +155,7 @@ static void learn_all(u64 seeds, u32 jobs, u32 steps)
 		if (!fork()) {
 			atlas = of[i];
 			learn(seeds, i, jobs, steps);
-			_exit(0);
+			exit(0);
 		}
 	}
 	for (i = 0; i < jobs; i++)
@@ -439,7 +439,7 @@ int matrix(const char *list, u64 seeds, u32 jobs, u32 part, u32 hits, u32 steps)
 	for (i = 0; i < jobs; i++)
 		if (!fork()) {
 			walk(&t[i], i, jobs, part, hits, steps);
-			_exit(0);
+			exit(0);
 		}
 	for (i = 0; i < jobs; i++) {
 		wait(&status);
@@ -449,6 +449,37 @@ int matrix(const char *list, u64 seeds, u32 jobs, u32 part, u32 hits, u32 steps)
 		}
 	}
 	return report(t, jobs, part, bad) != 0;
+}
+
+/* What the list promises: outcome, fault, rows. */
+int matrix_outcomes(const char *list)
+{
+	const struct outcome *o, *is;
+	u32 id, n;
+	u8 x, kind;
+
+	if (!list_read(list))
+		return 2;
+	for (o = outcomes; o->name; o++)
+		for (x = 0; x < NR_STRIKES; x++) {
+			for (id = 0, n = 0; id < NR_POINTS; id++) {
+				struct point at = point_at(id);
+
+				kind = way_for(&at, x);
+				if (kind == NR_WAYS || !(listed[id] >> kind & 1))
+					continue;
+				is = outcome_of(&at, x);
+				if (!is) {
+					printf("nothing is said\t%s; %s\t1\n", strike_name[x],
+					       line_head(&at));
+					return 1;
+				}
+				n += is == o;
+			}
+			if (n)
+				printf("%s\t%s\t%u\n", o->name, strike_name[x], n);
+		}
+	return 0;
 }
 
 /* One row again: POINT:FAULT:TIME:AGE as it was printed. */

@@ -66,7 +66,7 @@ MUTANTS = [
     ("R5-limit", "any number of regions may be open", "intent.c",
      "	return in->open + (closed > most / 2 ? 0 : closed) <= most;", "	return most;"),
     ("format-error", "a page that could not be written is not missed while meta is formatted",
-     "pcore_load.c", "	if (p->format_busy || p->sb_retry)", "	if (p->format_busy)"),
+     "pcore.c", "			p->format_step--;\n", "			;\n"),
     ("merge-error", "a write of a merge that failed is taken for done", "ios.c",
      "			it->result = FZC_COPY_EWRITE;", "			;"),
     ("flush-error", "a flush that failed is not told to the host", "pcore.c",

@@ -178,7 +178,7 @@ enum step {
 	STEP_MERGE_WRITE, STEP_FOLD_WRITE, STEP_HOST_WRITE_DATA, STEP_HOST_WRITE_SLOT,
 	STEP_FILL_WRITE, STEP_RX_SLOT, STEP_RX_DATA, STEP_LAST_WRITE = STEP_RX_DATA,
 	STEP_MERGE_READ, STEP_FOLD_READ, STEP_VERIFY, STEP_HOST_READ_DATA, STEP_HOST_READ_SLOT,
-	STEP_FILL_READ, STEP_SEND_DATA, STEP_SEND_SLOT, STEP_LOAD,
+	STEP_FILL_READ, STEP_SEND_DATA, STEP_SEND_SLOT, STEP_LOAD, STEP_MEMORY,
 	STEP_FRAME, NR_STEPS = STEP_FRAME + FZC_NR_MSG,
 };
 
@@ -366,6 +366,7 @@ void expect_end(void);
 extern const char *const strike_name[NR_STRIKES];
 int matrix_list(const char *list, u64 seeds, u32 jobs, u32 steps);
 int matrix(const char *list, u64 seeds, u32 jobs, u32 part, u32 hits, u32 steps);
+int matrix_outcomes(const char *list);
 int matrix_again(const char *what, u64 seed, u32 steps, bool verbose);
 
 /* main.c */

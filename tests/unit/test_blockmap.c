@@ -190,3 +190,17 @@ TEST(blockmap_export)
 	for (u32 i = 0; i < 5 * ARRAY_SIZE(sizes); i++)
 		export_once(sizes[i % ARRAY_SIZE(sizes)]);
 }
+
+/* Nothing follows a bit in the last word of the highest level but one. */
+TEST(blockmap_end_of_a_level)
+{
+	const u64 nbits = 64 * 64 * 512;
+	struct fzc_map map;
+
+	fzc_map_init(&map, test_alloc(fzc_map_bytes(nbits)), nbits);
+	fzc_map_set(&map, nbits - 512 * 64 - 1);
+	fzc_map_set(&map, nbits - 1);
+	fzc_map_clear(&map, nbits - 1);
+	CHECK(fzc_map_next(&map, nbits - 512 * 32) == nbits);
+	CHECK(fzc_map_next(&map, 0) == nbits - 512 * 64 - 1);
+}

@@ -1,0 +1,569 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * The two cores with disks of memory and a link between: what the simulator,
+ * whose sides are sound, never makes them do.
+ */
+#include "test.h"
+#include "pcore.h"
+#include "score.h"
+
+#define MAX_PAGES	256
+#define MAX_SENT	600	/* more than NEED asks for at once */
+#define SLOTS		32
+
+static struct side {
+	bool second;
+	struct fzc_geometry geo;
+	struct fzc_opts opts;
+	struct fzc_page *disk[FZC_NR_DEVS];	/* pages of metadata, the slots are not kept */
+	struct fzc_msg sent[MAX_SENT];
+	u32 nsent, seen;
+	u64 bad_from, bad_to;	/* writes to meta between them fail */
+	u8 copy_result;
+} A, B;
+static struct fzc_pcore P;
+static struct fzc_score S;
+static struct fzc_page page;
+
+static void make(struct side *n, bool second, u64 blocks)
+{
+	char why[FZC_REASON_LEN];
+	u32 i;
+
+	memset(n, 0, sizeof(*n));
+	n->second = second;
+	CHECK(!fzc_geometry_init(&n->geo, 8 * blocks, 4096, why));
+	n->geo.slots[0] = SLOTS;
+	n->geo.slots[1] = second ? SLOTS : 0;
+	n->opts.format = 1 + test_below(1000);
+	n->opts.identical = true;
+	n->opts.pair = second ? (struct fzc_id){ } : test_id();
+	for (i = 0; i < FZC_NR_DEVS; i++)
+		n->disk[i] = test_alloc(MAX_PAGES * sizeof(struct fzc_page));
+}
+
+static struct fzc_page *page_at(struct side *n, u8 dev, u64 offset)
+{
+	if (offset / FZC_PAGE >= MAX_PAGES)
+		abort();
+	return &n->disk[dev][offset / FZC_PAGE];
+}
+
+static void done(struct side *n, const struct fzc_act *act, int err)
+{
+	if (n->second)
+		fzc_s_done(&S, act, err);
+	else
+		fzc_p_done(&P, act, err);
+}
+
+static void write_page(struct side *n, const struct fzc_act *act)
+{
+	if (act->dev == FZC_META && act->offset >= n->bad_from && act->offset < n->bad_to) {
+		done(n, act, -EIO);
+		return;
+	}
+	*page_at(n, act->dev, act->offset) = page;
+	done(n, act, 0);
+}
+
+static void copy(struct side *n, const struct fzc_act *act)
+{
+	u32 i;
+
+	for (i = 0; i < act->copy->n; i++)
+		act->copy->item[i].result = n->copy_result;
+	done(n, act, 0);
+}
+
+static void carry_out(struct side *n, struct fzc_act *act)
+{
+	switch (act->kind) {
+	case FZC_ACT_WRITE:
+		write_page(n, act);
+		break;
+	case FZC_ACT_COPY:
+		copy(n, act);
+		break;
+	case FZC_ACT_FLUSH:
+		done(n, act, 0);
+		break;
+	case FZC_ACT_GROW:
+		act->chunk = test_alloc(sizeof(*act->chunk));
+		done(n, act, 0);
+		break;
+	case FZC_ACT_SEND:
+		CHECK_OR_RETURN(n->nsent < MAX_SENT);
+		n->sent[n->nsent++] = act->msg;
+		break;
+	}
+}
+
+/* All that both have to do without each other. */
+static void settle(void)
+{
+	struct fzc_act act;
+	u32 n = 0;
+
+	while (n < 10000 && fzc_p_next(&P, &act, &page) && ++n)
+		carry_out(&A, &act);
+	while (n < 10000 && fzc_s_next(&S, &act, &page) && ++n)
+		carry_out(&B, &act);
+	CHECK(n < 10000);
+}
+
+/* ...and with each other. */
+static int converse(void)
+{
+	int err = 0, n = 0;
+
+	for (settle(); !err && n++ < 1000 && (A.seen < A.nsent || B.seen < B.nsent); settle()) {
+		if (A.seen < A.nsent && fzc_s_can_rx(&S))
+			err = fzc_s_rx(&S, &A.sent[A.seen++]);
+		else if (B.seen < B.nsent)
+			err = fzc_p_rx(&P, &B.sent[B.seen++]);
+		if (A.seen == A.nsent && B.seen == B.nsent)
+			A.seen = A.nsent = B.seen = B.nsent = 0;
+	}
+	return err;
+}
+
+static int boot_p(void)
+{
+	void *mem = test_alloc(fzc_p_bytes(&A.geo));
+	struct fzc_load load;
+	int err = 0;
+
+	fzc_p_init(&P, mem, &A.geo, &A.opts);
+	while (!err && fzc_p_load_next(&P, &load))
+		while ((err = fzc_p_load_give(&P, &load, page_at(&A, load.dev, load.offset),
+					      page_at(&A, load.dev, load.offset + FZC_PAGE))) ==
+		       -EAGAIN)
+			load.chunk = test_alloc(sizeof(*load.chunk));
+	return err ?: fzc_p_start(&P);
+}
+
+static int boot_s(void)
+{
+	void *mem = test_alloc(fzc_s_bytes(&B.geo));
+	struct fzc_load load;
+	int err = 0;
+
+	fzc_s_init(&S, mem, &B.geo, &B.opts);
+	while (!err && fzc_s_load_next(&S, &load))
+		while ((err = fzc_s_load_give(&S, &load, page_at(&B, load.dev, load.offset),
+					      page_at(&B, load.dev, load.offset + FZC_PAGE))) ==
+		       -EAGAIN)
+			load.chunk = test_alloc(sizeof(*load.chunk));
+	return err ?: fzc_s_start(&S);
+}
+
+static void both(u64 blocks)
+{
+	make(&A, false, blocks);
+	make(&B, true, blocks);
+	CHECK(!boot_p() && !boot_s());
+	settle();
+	CHECK(fzc_p_started(&P) && fzc_s_started(&S));
+}
+
+static void meet(void)
+{
+	struct fzc_id id = test_id();
+
+	A.seen = A.nsent = B.seen = B.nsent = 0;
+	fzc_p_connected(&P, &id);
+	fzc_s_connected(&S);
+	settle();
+}
+
+static void part(void)
+{
+	fzc_p_disconnected(&P);
+	fzc_s_disconnected(&S);
+	settle();
+}
+
+static void connect_both(void)
+{
+	meet();
+	CHECK(!converse());
+	CHECK(P.link == FZC_LINK_UP && S.link == FZC_SLINK_UP);
+}
+
+static int cut(bool force)
+{
+	struct fzc_img img = { .id = test_id() };
+
+	return fzc_p_freeze(&P, &img, force);
+}
+
+/* With an image on both sides. */
+static void paired(u64 blocks)
+{
+	both(blocks);
+	connect_both();
+	CHECK(!cut(false));
+	CHECK(!converse());
+	CHECK(P.sb.image.number == 1 && S.sb.image.number == 1);
+}
+
+static int p_gets(u8 type, u64 frame, u32 n)
+{
+	struct fzc_msg msg = { .type = type, .frame = frame, .first = frame, .n = n };
+
+	return fzc_p_rx(&P, &msg);
+}
+
+TEST(cores_primary_refuses_frames)
+{
+	struct fzc_msg msg = { .type = FZC_MSG_COMMITTED, .image = { .number = 5 } };
+
+	paired(64);
+	CHECK(!p_gets(FZC_MSG_PING, 0, 0));
+	CHECK(p_gets(FZC_MSG_HELLO, 0, 0) == -EPROTO && strstr(P.reason, "second hello"));
+	CHECK(p_gets(FZC_MSG_SESSION_OK, 0, 0) == -EPROTO && strstr(P.reason, "not offered"));
+	CHECK(p_gets(FZC_MSG_DURABLE, 99, 0) == -EPROTO && strstr(P.reason, "99 frames"));
+	CHECK(p_gets(FZC_MSG_NEED, 60, 5) == -EPROTO && strstr(P.reason, "less than 64"));
+	CHECK(p_gets(FZC_MSG_NEED, 64, 1) == -EPROTO);
+	CHECK(fzc_p_rx(&P, &msg) == -EPROTO && strstr(P.reason, "committed image 5"));
+	CHECK(p_gets(FZC_MSG_FREEZE, 0, 0) == -EPROTO && strstr(P.reason, "type 7"));
+	CHECK(p_gets(FZC_MSG_REFUSE, 0, 0) == -ECONNREFUSED);
+	part();
+	meet();
+	CHECK(p_gets(FZC_MSG_DURABLE, 0, 0) == -EPROTO && strstr(P.reason, "before the session"));
+}
+
+static int s_gets(const struct fzc_msg *msg, const char *word)
+{
+	int err = fzc_s_rx(&S, msg);
+
+	return err == -EPROTO && !strstr(S.reason, word) ? 1 : err;
+}
+
+/* A sound SESSION, which is not delivered. */
+static struct fzc_session offered(void)
+{
+	meet();
+	while (!A.nsent || A.sent[A.nsent - 1].type != FZC_MSG_SESSION) {
+		if (A.seen < A.nsent)
+			CHECK(!fzc_s_rx(&S, &A.sent[A.seen++]));
+		settle();
+		if (B.seen < B.nsent)
+			CHECK(!fzc_p_rx(&P, &B.sent[B.seen++]));
+		settle();
+	}
+	return A.sent[A.nsent - 1].session;
+}
+
+static int session(struct fzc_session n, const char *word)
+{
+	struct fzc_msg msg = { .type = FZC_MSG_SESSION, .session = n };
+
+	return s_gets(&msg, word);
+}
+
+TEST(cores_secondary_refuses_sessions)
+{
+	struct fzc_session good, n;
+
+	both(64);
+	good = offered();
+	n = good;
+	n.order = FZC_ORDER_RESUME;
+	CHECK(session(n, "blank") == -EPROTO);
+	part();
+	connect_both();
+	CHECK(session(good, "before a hello") == -EPROTO);
+	CHECK(!cut(false) && !converse());
+	part();
+	good = offered();
+	n = good;
+	n.pair = test_id();
+	CHECK(session(n, "another pair") == -EPROTO);
+	n = good;
+	n.order = FZC_ORDER_FIRST_COPY;
+	CHECK(session(n, "over a committed image") == -EPROTO);
+	n = good;
+	n.stage = test_id();
+	CHECK(session(n, "another stage") == -EPROTO);
+	n = good;
+	n.building = 1;
+	CHECK(session(n, "impossible image numbers") == -EPROTO);
+	n = good;
+	n.freeze.number = n.building + 1;
+	CHECK(session(n, "impossible image numbers") == -EPROTO);
+	CHECK(!session(good, ""));
+}
+
+static int freeze_frame(struct fzc_msg msg, u8 type, const char *word)
+{
+	msg.type = type;
+	return s_gets(&msg, word);
+}
+
+TEST(cores_secondary_refuses_freezes)
+{
+	struct fzc_msg good, m;
+
+	paired(64);
+	m = (struct fzc_msg){ .type = FZC_MSG_ABORT, .image.number = 7 };
+	CHECK(s_gets(&m, "abort of freeze 7") == -EPROTO);
+	m.type = FZC_MSG_PING;
+	CHECK(!fzc_s_rx(&S, &m));
+	m.type = FZC_MSG_DURABLE;
+	CHECK(s_gets(&m, "type 6") == -EPROTO);
+	m.type = FZC_MSG_HELLO;
+	CHECK(s_gets(&m, "second hello") == -EPROTO);
+	CHECK(!cut(false));
+	settle();
+	good = A.sent[0];
+	CHECK_OR_RETURN(good.type == FZC_MSG_FREEZE);
+	m = good;
+	m.image.number = 9;
+	CHECK(freeze_frame(m, FZC_MSG_FREEZE, "freeze of image 9") == -EPROTO);
+	m = good;
+	m.base.number = 0;
+	CHECK(freeze_frame(m, FZC_MSG_FREEZE, "on top of image 0") == -EPROTO);
+	m = good;
+	m.base.id = test_id();
+	CHECK(freeze_frame(m, FZC_MSG_FREEZE, "on top of image 1") == -EPROTO);
+	m = good;
+	m.stage = test_id();
+	CHECK(freeze_frame(m, FZC_MSG_FREEZE, "another stage") == -EPROTO);
+	CHECK(freeze_frame(good, FZC_MSG_ALL_SENT, "expected 0") == -EPROTO);
+	CHECK(freeze_frame(m, FZC_MSG_ALL_SENT, "another stage") == -EPROTO);
+	CHECK(!fzc_s_rx(&S, &good));
+	settle();
+	good.frames = 3;
+	CHECK(freeze_frame(good, FZC_MSG_ALL_SENT, "3 frames") == -EPROTO);
+	part();
+	meet();
+	CHECK(freeze_frame(good, FZC_MSG_FREEZE, "before the session") == -EPROTO);
+}
+
+/* Blocks @first...+@n of image @image come. */
+static bool data(u64 image, u64 first, u32 n)
+{
+	struct fzc_rx *rx = fzc_s_data(&S, image, first, n, false, false);
+	u32 crc[FZC_MAX_RUN] = { 0 }, slot;
+	u64 b;
+
+	for (b = first; rx && !rx->full && b < first + n; b++)
+		fzc_s_data_place(&S, rx, b, &slot);
+	if (rx)
+		fzc_s_data_done(&S, rx, crc, 0);
+	settle();
+	return rx;
+}
+
+/* The next freeze, with blocks @first...+@n in it, up to ALL_SENT; the primary knows nothing of it. */
+static struct fzc_msg freeze_of(u64 first, u32 n)
+{
+	struct fzc_msg m = {
+		.type = FZC_MSG_FREEZE, .image = { .number = S.sb.building, .id = test_id() },
+		.base = S.sb.image, .stage = S.sb.stage,
+	};
+
+	B.nsent = 0;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(data(m.image.number, first, n));
+	m.type = FZC_MSG_ALL_SENT;
+	m.frames = S.frames;
+	return m;
+}
+
+TEST(cores_secondary_lists_damage)
+{
+	struct fzc_msg m;
+	u32 i, n;
+
+	paired(1000);
+	CHECK(!data(9, 0, 1) && strstr(S.reason, "of image 9"));
+	B.copy_result = FZC_COPY_BAD;
+	for (i = 0; i <= FZC_MAX_DAMAGED / 30; i++) {
+		m = freeze_of(30 * i, 30);
+		CHECK(!fzc_s_rx(&S, &m));
+		settle();
+	}
+	/* more than the list takes: the merge goes on to be one */
+	CHECK(S.ndamaged == FZC_MAX_DAMAGED && fzc_s_merging(&S));
+	B.copy_result = FZC_COPY_OK;
+	fzc_s_tick(&S);
+	settle();
+	CHECK(!fzc_s_merging(&S));
+	m = freeze_of(0, 30);
+	B.bad_from = FZC_OFF_DAMAGED;
+	B.bad_to = FZC_OFF_MAPS;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	/* the list cannot be written: likewise */
+	CHECK(fzc_s_merging(&S) && S.meta_failed);
+	B.bad_to = 0;
+	fzc_s_tick(&S);
+	settle();
+	CHECK(!fzc_s_merging(&S));
+	n = S.ndamaged;
+	CHECK(n == FZC_MAX_DAMAGED - 30);
+	part();
+	CHECK(!boot_s());
+	settle();
+	CHECK(S.ndamaged == n);
+	for (i = 0; i < 2; i++) {
+		struct fzc_page *d = page_at(&B, FZC_META, FZC_OFF_DAMAGED + i * FZC_PAGE);
+
+		d->damaged.n = cpu_to_le32(FZC_MAX_DAMAGED + 1);
+		fzc_page_seal(d, FZC_PAGE_DAMAGED, S.sb.format, 1000, 0, 0);
+	}
+	CHECK(boot_s() == -EINVAL && strstr(S.reason, "481 damaged blocks"));
+}
+
+TEST(cores_all_sent_while_merging)
+{
+	struct fzc_msg m;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	B.copy_result = FZC_COPY_EIO;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(fzc_s_merging(&S));
+	/* as a primary would that does not wait for MERGED */
+	m.base = m.image;
+	m.image.number++;
+	CHECK(!freeze_frame(m, FZC_MSG_FREEZE, ""));
+	settle();
+	CHECK(freeze_frame(m, FZC_MSG_ALL_SENT, "is being merged") == -EPROTO);
+}
+
+TEST(cores_secondary_recovers_once)
+{
+	u8 token;
+
+	both(64);
+	CHECK(fzc_s_recover(&S) == -ENODATA);
+	CHECK(fzc_s_read_begin(&S, 0, 0, &token) == FZC_GO_FAIL);
+	CHECK(fzc_s_write_begin(&S, 0, 0) == FZC_GO_DENY);
+	paired(64);
+	part();
+	CHECK(!fzc_s_recover(&S) && !fzc_s_recovered(&S));
+	settle();
+	CHECK(fzc_s_recovered(&S));
+	CHECK(fzc_s_recover(&S) == -EALREADY);
+}
+
+TEST(cores_data_that_changed)
+{
+	static const u8 one[32] = { 1 }, other[32] = { 2 };
+
+	paired(64);
+	part();
+	fzc_p_stop(&P, one);
+	fzc_s_stop(&S, one);
+	settle();
+	CHECK(fzc_p_stopped(&P) && fzc_s_stopped(&S));
+	memcpy(A.opts.data_hash, other, 32);
+	memcpy(B.opts.data_hash, other, 32);
+	CHECK(boot_p() == -EINVAL && strstr(P.reason, "since the clean stop"));
+	CHECK(boot_s() == -EINVAL && strstr(S.reason, "no longer image 1"));
+	A.opts.take_all = true;
+	CHECK(!boot_p());
+	CHECK(P.in.changed[P.sb.cur].count == 64);
+}
+
+static void spoil_regions(struct side *n)
+{
+	memset(page_at(n, FZC_META, FZC_OFF_REGIONS), 1, 2 * FZC_PAGE);
+}
+
+TEST(cores_regions_that_are_lost)
+{
+	paired(64);
+	spoil_regions(&A);
+	spoil_regions(&B);
+	CHECK(boot_p() == -EINVAL && strstr(P.reason, "region page"));
+	CHECK(boot_s() == -EINVAL && strstr(S.reason, "region page"));
+}
+
+static enum fzc_go write_begin(u64 first, u64 last)
+{
+	enum fzc_go go = fzc_p_write_begin(&P, first, last, false);
+
+	if (go == FZC_GO_PARK) {
+		settle();
+		go = fzc_p_write_begin(&P, first, last, false);
+	}
+	return go;
+}
+
+TEST(cores_more_writes_than_are_counted)
+{
+	u32 i, slot;
+
+	paired(64);
+	for (i = 0; i < 0xffff; i++)
+		CHECK_OR_RETURN(write_begin(3, 3) == FZC_GO_DATA);
+	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	CHECK(P.wake);
+	while (--i)
+		fzc_p_write_end(&P, 3, 3, 0, false);
+	/* likewise to a slot */
+	part();
+	CHECK(!cut(true));
+	settle();
+	for (i = 0; i < 0xff; i++) {
+		CHECK_OR_RETURN(write_begin(3, 3) == FZC_GO_MIXED);
+		if (!i) {
+			CHECK(fzc_p_write_place(&P, 3, &slot) == FZC_AT_NEW);
+			fzc_p_write_end(&P, 3, 3, 0, false);
+			CHECK(write_begin(3, 3) == FZC_GO_MIXED);
+		}
+	}
+	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
+}
+
+TEST(cores_freezes_that_are_refused)
+{
+	u32 i, was = 0;
+
+	paired(64);
+	CHECK(!fzc_p_backoff(&P));
+	CHECK(write_begin(0, 0) == FZC_GO_DATA);
+	CHECK(!cut(false));
+	CHECK(P.phase == FZC_PHASE_CLOSE);
+	CHECK(cut(false) == -EBUSY && strstr(P.reason, "is running"));
+	fzc_p_write_end(&P, 0, 0, 0, false);
+	settle();
+	CHECK(P.phase == FZC_PHASE_DELIVER);
+	CHECK(!boot_p());
+	CHECK(cut(true) == -EBUSY && strstr(P.reason, "in doubt"));
+	for (i = 1; i < 20; i++, was = fzc_p_backoff(&P)) {
+		P.troubles = i;
+		CHECK(fzc_p_backoff(&P) >= was && fzc_p_backoff(&P) <= FZC_MAX_BACKOFF);
+	}
+	CHECK(was == FZC_MAX_BACKOFF);
+}
+
+/* An abort and a commit of so much that moving it takes several goes. */
+TEST(cores_large_sets)
+{
+	const u64 blocks = 300000;
+
+	paired(blocks);
+	CHECK(write_begin(0, blocks - 1) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, blocks - 1, 0, false);
+	CHECK(!cut(false));
+	CHECK(P.frozen.count == blocks);
+	CHECK(!fzc_p_abort(&P, "test"));
+	CHECK(!converse());
+	CHECK(P.unsent.count == blocks && !P.frozen.count);
+	CHECK(P.in.changed[P.sb.cur].count == blocks);
+	CHECK(!cut(false));
+	settle();
+	P.freezing.number = 3;
+	fzc_p_finish(&P);
+	settle();
+	CHECK(!P.in.changed[0].count && !P.in.changed[1].count);
+}
