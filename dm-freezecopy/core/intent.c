@@ -399,11 +399,10 @@ static void regions_done(struct fzc_intent *in, int err)
 		if (in->state[r] == OPENING && !err) {
 			in->state[r] = OPEN;
 			in->flags[r] = FRESH;
-		} else if (in->state[r] == OPENING || (in->state[r] == CLEARING && !err)) {
+		} else if (in->state[r] == OPENING || in->state[r] == CLEARING) {
+			/* a write that failed may be there all the same: its flag is not relied on */
 			in->state[r] = CLOSED;
 			in->open--;
-		} else if (in->state[r] == CLEARING) {
-			in->state[r] = OPEN;
 		}
 	}
 	if (in->ckpt == FZC_CKPT_CLEAR && !in->regions_wanted) {

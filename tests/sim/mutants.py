@@ -63,6 +63,10 @@ MUTANTS = [
     ("R5-busy", "a region is closed with a write in flight", "intent.c",
      "	return in->state[r] == OPEN && !in->busy[r] && !(in->flags[r] & FRESH);",
      "	return in->state[r] == OPEN && !(in->flags[r] & FRESH);"),
+    ("R5-failed", "a region stays open though the write that clears its flag may be there",
+     "intent.c", "			in->state[r] = CLOSED;\n			in->open--;",
+     "			in->open -= !err || in->state[r] == OPENING;\n"
+     "			in->state[r] = err && in->state[r] == CLEARING ? OPEN : CLOSED;"),
     ("R5-limit", "any number of regions may be open", "intent.c",
      "	return in->open + (closed > most / 2 ? 0 : closed) <= most;", "	return most;"),
     ("format-error", "a page that could not be written is not missed while meta is formatted",
