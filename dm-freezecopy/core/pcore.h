@@ -120,7 +120,7 @@ struct fzc_pcore {
 
 	/* the gate and the freeze */
 	u32 writes;		/* host writes that hold the gate */
-	u32 again;		/* that are to begin again, parts of them done: no cut may be made */
+	u32 again;		/* that begin again, parts of them done: no cut may be made */
 	bool gate_closed;
 	u8 phase;		/* enum fzc_phase */
 	struct fzc_img freezing;
