@@ -72,6 +72,7 @@ def noticed(pair, within):
     assert took < within
 
 
+@long
 def test_peer_stands_still(pair):
     """In the middle of a freeze.  It is noticed, a freeze is refused, and all goes on where it was."""
     load = volume(pair)
