@@ -567,3 +567,26 @@ TEST(cores_large_sets)
 	settle();
 	CHECK(!P.in.changed[0].count && !P.in.changed[1].count);
 }
+
+/* It counts as bad in the end; and a slot that is being read outlives the merge. */
+TEST(cores_slot_that_cannot_be_read)
+{
+	struct fzc_msg m;
+	u32 i, slot;
+	u8 dev;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	B.copy_result = FZC_COPY_EIO;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(fzc_s_read_place(&S, 0, &dev, &slot) == FZC_S_SLOT);
+	for (i = 0; i < 32; i++) {
+		fzc_s_tick(&S);
+		settle();
+	}
+	CHECK(S.ndamaged == 4 && fzc_s_merging(&S));
+	fzc_s_slot_put(&S, dev);
+	settle();
+	CHECK(!fzc_s_merging(&S));
+}
