@@ -41,6 +41,7 @@ endif
 	sim-matrix sim-matrix-list failures failures-check coverage \
 	sim-mutants model freezectl-tests cases bench-coalesce check-kernels check-debug \
 	torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
+	kunit \
 	clean help
 
 all: module tools ## build the module and the tools into build/ (KDIR= names the kernel)
@@ -142,6 +143,10 @@ check-kernels: tools ## the core cases on Debian's 6.1, 6.12 and 7.3 (K= takes o
 check-debug: tools ## the quick cases on a kernel with KASAN, lockdep, kmemleak (K= selects)
 	@scripts/setup debug
 	@K='$(K)' scripts/check-debug
+
+kunit: ## the unit tests of the core as KUnit cases in a kernel that is a program
+	@scripts/setup debug
+	@scripts/kunit
 
 torture: ## machines that die and links that break, round after round (HOURS= ROUNDS= SEED=)
 	@scripts/setup check

@@ -1,5 +1,4 @@
 // SPDX-License-Identifier: GPL-2.0-only
-#include <arpa/inet.h>
 #include "test.h"
 #include "args.h"
 #include "ondisk.h"
@@ -131,33 +130,6 @@ TEST(args_address)
 	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
 		if (!addr_is(bad[i], NULL))
 			test_failed(__FILE__, __LINE__, bad[i]);
-}
-
-/* Against the C library. */
-TEST(args_address_like_inet)
-{
-	static const char alphabet[] = "::::0123f.::1:1.0";
-	struct in6_addr in6;
-	struct fzc_addr a, b;
-	char s[64], buf[64];
-
-	for (u32 i = 0; i < 300000; i++) {
-		u32 n = 1, len = test_below(22);
-
-		s[0] = '[';
-		while (n <= len)
-			s[n++] = alphabet[test_below(sizeof(alphabet) - 1)];
-		s[n] = 0;
-		bool want = inet_pton(AF_INET6, s + 1, &in6) == 1;
-
-		strcpy(s + n, "]:1");
-		CHECK_OR_RETURN(!fzc_addr_parse(&a, s, why) == want);
-		if (!want)
-			continue;
-		CHECK_OR_RETURN(a.v6 && !memcmp(a.ip, &in6, 16));
-		fzc_addr_print(&a, buf, sizeof(buf));
-		CHECK_OR_RETURN(!fzc_addr_parse(&b, buf, why) && !memcmp(&a, &b, sizeof(a)));
-	}
 }
 
 TEST(args_uuid)
