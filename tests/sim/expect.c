@@ -215,7 +215,7 @@ void expect_aborted(u64 number)
 	if (!W.plan.fired || number != e->freeze.number)
 		return;
 	e->aborted = true;
-	if (wants(E_KEEPS) && e->linked && !W.rotted && !W.p.short_by && !W.p.peer_full)
+	if (wants(E_KEEPS) && e->linked && !W.rotted && !W.lacks && !W.p.short_by && !W.p.peer_full)
 		fail("matrix: freeze %llu is aborted because of a lost link: %s",
 		     (unsigned long long)number, W.p.reason);
 }
