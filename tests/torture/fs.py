@@ -20,7 +20,7 @@ import time
 import journal
 import machines as vm
 from conftest import DEVICE, MIB, MKFS_EXT4, MKFS_XFS, NAME, Machines, Pair, parse_status
-from torture import TROUBLE, start_in_background
+from torture import TROUBLE, start_in_background, unload
 
 SIZE = 64 * MIB
 SLOW = 64 * 1024		# bytes a second
@@ -78,9 +78,7 @@ class Cycle:
             m.check_console()
 
     def create(self):
-        for error in self.machines.unload().values():
-            raise error
-        self.machines.used = False
+        unload(self.machines)
         self.machines.clean()
         pair = self.pair = Pair(self.machines)
         pair.create(block=self.block, size=SIZE, start=False, primary={"assume": "identical"})

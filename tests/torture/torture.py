@@ -70,9 +70,7 @@ class Life:
     # -- one volume
 
     def begin(self):
-        for error in self.machines.unload().values():
-            raise error
-        self.machines.used = False
+        unload(self.machines)
         self.machines.clean()
         self.pair = Pair(self.machines)
         self.pair.create(block=self.block, size=self.size, diff=20 * MIB, start=False,
@@ -379,6 +377,16 @@ class Life:
             self.pair.same(image, expected)
             self.numbers(exact=1)
         return True
+
+
+def unload(machines):
+    """Everything comes off, whatever state it is in; a machine that was started for this has booted before."""
+    for m in machines.both:
+        if m.running:
+            m.wait_ready()
+    for error in machines.unload().values():
+        raise error
+    machines.used = False
 
 
 def start_in_background(pair, side):
