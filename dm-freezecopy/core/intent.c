@@ -400,7 +400,7 @@ static void regions_done(struct fzc_intent *in, int err)
 			in->state[r] = OPEN;
 			in->flags[r] = FRESH;
 		} else if (in->state[r] == OPENING || in->state[r] == CLEARING) {
-			/* a write that failed may be there all the same: its flag is not relied on */
+			/* a write that failed may be there all the same: do not rely on the flag */
 			in->state[r] = CLOSED;
 			in->open--;
 		}

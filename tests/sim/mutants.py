@@ -140,7 +140,7 @@ MUTANTS = [
     ("R12-flush", "a slot is retired before the copy is flushed", "slots.c",
      "	fzc_slot_set_state(s, slot, FZC_SLOT_RETIRING);\n	touch(s, slot);",
      "	fzc_slot_set_state(s, slot, FZC_SLOT_RETIRING);\n	touch(s, slot);\n"
-     "	s->flags[slot] ^= FZC_SLOT_EPOCH;"),
+     "	*fzc_slot_flags(s, slot) ^= FZC_SLOT_EPOCH;"),
     ("R12-reads", "a slot is reused while it is being read", "slots.c",
      "	if (*fzc_slot_reads(s, slot))\n		fzc_slot_set_state(s, slot, FZC_SLOT_ZOMBIE);\n"
      "	else\n		make_free(s, slot);",
