@@ -39,7 +39,7 @@ endif
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
 	sim-matrix sim-matrix-list failures failures-check coverage \
-	sim-mutants model freezectl-tests cases bench-coalesce check-kernels check-debug \
+	sim-mutants model freezectl-tests cases bench-coalesce bench-outage check-kernels check-debug \
 	torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
 	kunit \
 	clean help
@@ -135,6 +135,11 @@ bench-coalesce: ## bytes on the wire when a small set is overwritten, against wh
 	@scripts/setup check
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/bench/coalesce.py
+
+bench-outage: ## the slowest request of the host while the peer is lost, in an instruction-count guest
+	@scripts/setup check
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/bench/outage.py
 
 check-kernels: tools ## the core cases on Debian's 6.1, 6.12 and 7.3 (K= takes one: K=6.12)
 	@scripts/setup check
