@@ -44,9 +44,8 @@ static void make(struct side *n, bool second, u64 blocks)
 
 static struct fzc_page *page_at(struct side *n, u8 dev, u64 offset)
 {
-	if (offset / FZC_PAGE >= MAX_PAGES)
-		abort();
-	return &n->disk[dev][offset / FZC_PAGE];
+	CHECK(offset / FZC_PAGE < MAX_PAGES);
+	return &n->disk[dev][offset / FZC_PAGE % MAX_PAGES];
 }
 
 static void done(struct side *n, const struct fzc_act *act, int err)
