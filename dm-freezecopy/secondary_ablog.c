@@ -123,20 +123,6 @@ static bool get_pages(struct fzc_recv *r, u32 length)
 	return true;
 }
 
-/*
- * NULL, with a reason: it is not taken.  DURABLE and ALL_SENT count frames, so
- * that one too many or too few would make a later one pass for durable.
- */
-static struct fzc_rx *take_frame(struct fzc_score *s, const struct fzc_frame *f)
-{
-	if (f->frame != s->frames + 1) {
-		fzc_s_say(s, "frame number %llu, expected %llu", f->frame, s->frames + 1);
-		return NULL;
-	}
-	return fzc_s_data(s, f->image, f->first, f->n, f->flags & FZC_WIRE_DIRECT,
-			  f->flags & FZC_WIRE_ZERO);
-}
-
 int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pages,
 			  void **cookie)
 {
@@ -155,7 +141,8 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pa
 	}
 	r->length = fzc_wire_data_length(&dev->geo, f->first, f->n, 0);
 	spin_lock_irqsave(&dev->lock, flags);
-	r->rx = take_frame(&sec->core, f);
+	r->rx = fzc_s_data(&sec->core, f->frame, f->image, f->first, f->n,
+			   f->flags & FZC_WIRE_DIRECT, f->flags & FZC_WIRE_ZERO);
 	if (!r->rx)
 		strscpy(why, sec->core.reason, sizeof(why));
 	spin_unlock_irqrestore(&dev->lock, flags);

@@ -143,6 +143,22 @@ int fzc_load_diff(const struct fzc_super *sb, const struct fzc_geometry *geo,
 	return -EINVAL;
 }
 
+int fzc_load_index(struct fzc_slots *slots, const struct fzc_super *sb, u64 log, u64 blocks,
+		   u64 *seq, struct fzc_load *load, const struct fzc_page *a,
+		   const struct fzc_page *b, char *why)
+{
+	int pick = fzc_page_pick(a, b, FZC_PAGE_INDEX, sb->format, log, load->page);
+	const struct fzc_page *page = pick ? b : a;
+
+	if (pick < 0)
+		return 0;
+	if (load->chunk)
+		fzc_slots_give(slots, load->chunk);
+	load->chunk = NULL;
+	*seq = max(*seq, le64_to_cpu(page->head.seq));
+	return fzc_slots_load(slots, load->page, pick, &page->index, blocks, why, FZC_REASON_LEN);
+}
+
 void fzc_note_devices(struct fzc_super *sb, const struct fzc_opts *opts)
 {
 	int i;

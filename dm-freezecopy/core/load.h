@@ -15,6 +15,13 @@ int fzc_load_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 /* Check the head of a difference volume. */
 int fzc_load_diff(const struct fzc_super *sb, const struct fzc_geometry *geo,
 		  const struct fzc_page *page, u8 which, bool fresh, char *why);
+/*
+ * Take up the page of the index that @load asked for, if it is of @log, the one
+ * that counts.  @seq: the highest number of a page so far.  Returns as give does.
+ */
+int fzc_load_index(struct fzc_slots *slots, const struct fzc_super *sb, u64 log, u64 blocks,
+		   u64 *seq, struct fzc_load *load, const struct fzc_page *a,
+		   const struct fzc_page *b, char *why);
 /* Note the devices in the superblock. */
 void fzc_note_devices(struct fzc_super *sb, const struct fzc_opts *opts);
 /* The @step-th page of a formatting (from 0) into @page; false: there are no more. */

@@ -75,23 +75,6 @@ static void load_once(struct fzc_pcore *p, struct fzc_map *map, const struct fzc
 		fzc_map_import(map, (u64)n * FZC_BODY, page->body, FZC_BODY);
 }
 
-static int load_index(struct fzc_pcore *p, struct fzc_load *load, const struct fzc_page *a,
-		      const struct fzc_page *b)
-{
-	u32 n = load->page;
-	int pick = fzc_page_pick(a, b, FZC_PAGE_INDEX, p->sb.format, p->sb.log[0], n);
-	const struct fzc_page *page = pick ? b : a;
-
-	if (pick < 0)
-		return 0;
-	if (load->chunk)
-		fzc_slots_give(&p->slots, load->chunk);
-	load->chunk = NULL;
-	p->seq = max(p->seq, le64_to_cpu(page->head.seq));
-	return fzc_slots_load(&p->slots, n, pick, &page->index, p->geo.blocks, p->reason,
-			      FZC_REASON_LEN);
-}
-
 int fzc_p_load_give(struct fzc_pcore *p, struct fzc_load *load, const struct fzc_page *a,
 		    const struct fzc_page *b)
 {
@@ -121,7 +104,8 @@ int fzc_p_load_give(struct fzc_pcore *p, struct fzc_load *load, const struct fzc
 		load_once(p, &p->frozen, a, load->page);
 		return 0;
 	default:
-		return load_index(p, load, a, b);
+		return fzc_load_index(&p->slots, &p->sb, p->sb.log[0], p->geo.blocks, &p->seq, load,
+				      a, b, p->reason);
 	}
 }
 

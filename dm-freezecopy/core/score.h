@@ -175,8 +175,8 @@ bool fzc_s_can_rx(const struct fzc_score *s);
  * the payload and throw it away, then call done.  Otherwise the payload goes
  * where place says, block by block.
  */
-struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 image, u64 first, u32 n, bool direct,
-			  bool zero);
+struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, u32 n,
+			  bool direct, bool zero);
 /* Device and slot of one of its blocks; DATA: in place. */
 u8 fzc_s_data_place(struct fzc_score *s, const struct fzc_rx *rx, u64 block, u32 *slot);
 /*

@@ -68,23 +68,6 @@ bool fzc_s_load_next(struct fzc_score *s, struct fzc_load *load)
 	return true;
 }
 
-static int load_index(struct fzc_score *s, u8 i, struct fzc_load *load,
-		      const struct fzc_page *a, const struct fzc_page *b)
-{
-	u32 n = load->page;
-	int pick = fzc_page_pick(a, b, FZC_PAGE_INDEX, s->sb.format, s->sb.log[i], n);
-	const struct fzc_page *page = pick ? b : a;
-
-	if (pick < 0)
-		return 0;
-	if (load->chunk)
-		fzc_slots_give(&s->stage[i], load->chunk);
-	load->chunk = NULL;
-	s->seq = max(s->seq, le64_to_cpu(page->head.seq));
-	return fzc_slots_load(&s->stage[i], n, pick, &page->index, s->geo.blocks, s->reason,
-			      FZC_REASON_LEN);
-}
-
 static void load_progress(struct fzc_score *s, const struct fzc_page *a, const struct fzc_page *b)
 {
 	int pick = fzc_page_pick(a, b, FZC_PAGE_PROGRESS, s->sb.format, 0, 0);
@@ -123,7 +106,7 @@ static int load_damaged(struct fzc_score *s, const struct fzc_page *a, const str
 int fzc_s_load_give(struct fzc_score *s, struct fzc_load *load, const struct fzc_page *a,
 		    const struct fzc_page *b)
 {
-	int err;
+	int err, i;
 
 	switch (load->step) {
 	case LOAD_SUPER:
@@ -148,7 +131,9 @@ int fzc_s_load_give(struct fzc_score *s, struct fzc_load *load, const struct fzc
 		fzc_intent_load_page(&s->in, 0, load->page, a, b);
 		return 0;
 	default:
-		return load_index(s, load->step - LOAD_INDEX_A, load, a, b);
+		i = load->step - LOAD_INDEX_A;
+		return fzc_load_index(&s->stage[i], &s->sb, s->sb.log[i], s->geo.blocks, &s->seq,
+				      load, a, b, s->reason);
 	}
 }
 

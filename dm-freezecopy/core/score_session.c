@@ -225,8 +225,8 @@ static int rx_all_sent(struct fzc_score *s, const struct fzc_msg *m)
 	}
 	s->commit = m->image;
 	s->verify_cursor = 0;
-	/* what a first copy brought is on the volume, not in a stage */
 	s->verified = false;
+	/* what a first copy brought is on the volume, not in a stage */
 	if (!s->opts.verify || s->sb.flags & FZC_SB_FIRST_COPY)
 		fzc_s_verified(s);
 	return 0;
@@ -356,12 +356,19 @@ static void stage_run(struct fzc_score *s, struct fzc_rx *rx)
 	}
 }
 
-struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 image, u64 first, u32 n, bool direct, bool zero)
+struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, u32 n,
+			  bool direct, bool zero)
 {
 	bool first_copy = s->sb.flags & FZC_SB_FIRST_COPY;
 	int stage = stage_for(s, image);
 	struct fzc_rx *rx;
 
+	/* DURABLE and ALL_SENT count frames: one too many would make a later one pass for durable */
+	if (frame != s->frames + 1) {
+		fzc_s_say(s, "frame number %llu, expected %llu", (unsigned long long)frame,
+			  (unsigned long long)s->frames + 1);
+		return NULL;
+	}
 	if (s->link != FZC_SLINK_UP || !fzc_s_can_rx(s) || stage < 0 || direct != first_copy ||
 	    first + n > s->geo.blocks || first + n < first) {
 		fzc_s_say(s, "blocks %llu+%u%s of image %llu, expected%s image %llu",

@@ -308,6 +308,7 @@ static void send_frame(const struct fzc_xfer *x, const u64 *val)
 	    (unsigned long long)val[0]);
 	pk->data = true;
 	pk->direct = x->direct;
+	pk->frame = x->frame;
 	pk->image = x->image;
 	pk->first = x->first;
 	pk->n = x->n;

@@ -203,7 +203,8 @@ bool s_step(void)
 
 static bool deliver_data(const struct packet *pk)
 {
-	struct fzc_rx *rx = fzc_s_data(&W.s, pk->image, pk->first, pk->n, pk->direct, pk->zero);
+	struct fzc_rx *rx = fzc_s_data(&W.s, pk->frame, pk->image, pk->first, pk->n, pk->direct,
+				       pk->zero);
 	struct io *io;
 
 	if (!rx)

@@ -103,6 +103,7 @@ struct packet {
 	bool direct;
 	bool backup;	/* sent by a secondary with old disks */
 	struct fzc_msg msg;
+	u64 frame;
 	u64 image;
 	u64 first;
 	u32 n;

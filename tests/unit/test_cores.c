@@ -344,7 +344,7 @@ TEST(cores_secondary_refuses_freezes)
 /* Blocks @first...+@n of image @image come. */
 static bool data(u64 image, u64 first, u32 n)
 {
-	struct fzc_rx *rx = fzc_s_data(&S, image, first, n, false, false);
+	struct fzc_rx *rx = fzc_s_data(&S, S.frames + 1, image, first, n, false, false);
 	u32 crc[FZC_MAX_RUN] = { 0 }, slot;
 	u64 b;
 
@@ -354,6 +354,20 @@ static bool data(u64 image, u64 first, u32 n)
 		fzc_s_data_done(&S, rx, crc, 0);
 	settle();
 	return rx;
+}
+
+TEST(cores_frames_are_counted)
+{
+	u64 image;
+
+	paired(1000);
+	image = S.sb.building;
+	CHECK(data(image, 0, 1) && S.frames == 1);
+	CHECK(!fzc_s_data(&S, 1, image, 1, 1, false, false) &&
+	      strstr(S.reason, "frame number 1, expected 2"));
+	CHECK(!fzc_s_data(&S, 3, image, 1, 1, false, false) &&
+	      strstr(S.reason, "frame number 3, expected 2"));
+	CHECK(S.frames == 1 && data(image, 1, 1) && S.frames == 2);
 }
 
 /* The next freeze, with blocks @first...+@n in it, up to ALL_SENT; the primary knows nothing of it. */
