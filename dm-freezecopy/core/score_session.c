@@ -363,7 +363,7 @@ struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, 
 	int stage = stage_for(s, image);
 	struct fzc_rx *rx;
 
-	/* DURABLE and ALL_SENT count frames: one too many would make a later one pass for durable */
+	/* DURABLE and ALL_SENT count frames: one too many makes a later one pass for durable */
 	if (frame != s->frames + 1) {
 		fzc_s_say(s, "frame number %llu, expected %llu", (unsigned long long)frame,
 			  (unsigned long long)s->frames + 1);

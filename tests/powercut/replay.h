@@ -103,16 +103,4 @@ u64 image_number(bool primary, enum state which);
 u32 volume_sectors(void);
 u32 block_sectors(void);
 
-/* ---- sha256.c ---- */
-
-struct sha256 {
-	u32 h[8];
-	u64 bytes;
-	u8 block[64];
-};
-
-void sha256_begin(struct sha256 *s);
-void sha256_add(struct sha256 *s, const void *data, size_t n);
-void sha256_end(struct sha256 *s, u8 hash[32]);
-
 #endif /* PC_REPLAY_H */
