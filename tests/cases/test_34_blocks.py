@@ -46,13 +46,13 @@ def test_sectors_of_4096_bytes(pair, which):
 def test_requests_that_must_not_wait(pair):
     """NOWAIT is served or refused at once, in each mode, and never parked."""
     scenes.volume(pair, size=SIZE)
-    load = pair.load(**scenes.STEADY)
+    load = pair.load(**scenes.SMALL)
     nowait = (f"fio --name=nowait --filename={DEVICE} --direct=1 --ioengine=pvsync2 --nowait=1 --bs=4k --size=1M "
               "--offset=8M --rw=%s --time_based --runtime=2 --output-format=terse --ignore_error=EAGAIN,EAGAIN")
     for hold in (lambda: None, lambda: scenes.hold_freezing(pair, load)):
         hold()
         for rw in ("randread", "randwrite"):
-            r = pair.primary.run(nowait % rw, timeout=60, check=False)
+            r = pair.primary.run(nowait % rw, timeout=12, check=False)
             assert r.ok or "temporarily unavailable" in r.err + r.out or "not supported" in r.err + r.out, str(r)
     pair.netem("primary", "")
     pair.wait("primary", lambda s: s["phase"] == "none", what="the freeze ends")
