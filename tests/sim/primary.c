@@ -142,6 +142,7 @@ static void boot_done(void)
 		return;
 	W.pstate = RUNNING;
 	host_check_primary(true);
+	W.boundless = W.p.in.open > W.pgeo.max_open;
 	expect_p_up();
 	say("primary: up, image %llu, phase %u", (unsigned long long)W.p.sb.image.number, W.p.phase);
 }
@@ -158,6 +159,16 @@ static void stop_done(void)
 	say("primary: stopped");
 }
 
+static void check_open(void)
+{
+	const struct fzc_intent *in = &W.p.in;
+	bool above = in->open > W.pgeo.max_open;
+
+	W.boundless |= in->ckpt_err || in->failed;
+	if (above && !W.boundless)
+		fail("P4: %u regions are open, expected %u at most", in->open, W.pgeo.max_open);
+}
+
 /* One action. */
 bool p_step(void)
 {
@@ -167,6 +178,7 @@ bool p_step(void)
 	if (W.pstate == DOWN)
 		return false;
 	W.p.merge_hold = !W.calm && chance(20);
+	check_open();
 	if (!fzc_p_next(&W.p, &act, &page)) {
 		host_check_woken();
 		boot_done();

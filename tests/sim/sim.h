@@ -259,6 +259,7 @@ struct world {
 	struct plan plan;
 	struct expect expect;
 	bool rotted;	/* what was to be committed */
+	bool boundless;	/* regions could not be closed since the start: any number may be open */
 	bool was_up;	/* the link, a step ago */
 	u16 ran_at, ran_before;	/* steps in which the secondary ran */
 	bool archivist;	/* backups are taken often */

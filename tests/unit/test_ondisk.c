@@ -29,10 +29,13 @@ TEST(ondisk_geometry)
 		CHECK(geo.regions <= FZC_MAP_BITS);
 		CHECK(geo.map_pages * FZC_MAP_BITS >= geo.blocks);
 		CHECK((geo.map_pages - 1) * FZC_MAP_BITS < geo.blocks);
-		CHECK(geo.max_open);
-		/* what a crash adds to `changed`: 1 %, or 6 blocks of a small volume */
-		CHECK((geo.max_open + 2) * 100 <= geo.regions ||
-		      (!geo.region_shift && geo.max_open + 2 == 6));
+		/* what a crash adds to `changed`: 1 %, or 4 blocks of a small volume */
+		CHECK(geo.max_open * 100 <= geo.regions ||
+		      (!geo.region_shift && geo.max_open == 4));
+		/* a write needs half of that at most, and one that begins anywhere a region */
+		CHECK(geo.max_write >> geo.region_shift >= 2);
+		CHECK(geo.max_write >> geo.region_shift <= geo.max_open / 2);
+		CHECK(!(geo.max_write & ((1U << geo.region_shift) - 1)));
 	}
 }
 
