@@ -26,6 +26,7 @@ TOP = Path(__file__).resolve().parents[2]
 BUILD = Path(os.environ.get("BUILD", TOP / "build"))
 GUEST = Path(os.environ.get("GUEST", BUILD / "guest"))	# what they boot; see mkimage
 SLOW = int(os.environ.get("SLOW", 1))	# a debug kernel needs so many times as long, and so much memory
+CPUS = int(os.environ.get("CPUS", 1))
 VM = BUILD / "vm"
 
 MIB = 1 << 20
@@ -231,7 +232,7 @@ class Qmp:
 class Machine:
     """disks: serial -> bytes; in the guest /dev/disk/by-id/virtio-SERIAL."""
 
-    def __init__(self, name, net, disks, memory=320, cpus=1, directory=VM):
+    def __init__(self, name, net, disks, memory=320, cpus=CPUS, directory=VM):
         self.name, self.net, self.memory, self.cpus = name, net, memory * SLOW, cpus
         self.guest = Path(os.environ.get(f"GUEST_{name.upper()}", GUEST))
         self.dir = Path(directory)
