@@ -34,6 +34,7 @@
 #define HELLO_TIMEOUT	(5 * HZ)	/* for the first frame of a connection */
 #define SILENCE		(8 * HZ)	/* without a frame the connection is dropped */
 #define PING_EVERY	(2 * HZ)
+#define ANSWER_TIMEOUT	(60 * HZ)	/* for frames that have all arrived */
 #define REPLACEABLE	(5 * HZ)	/* silent for that long, a new connection takes over */
 #define DRAIN		HZ
 #define BACKOFF_MIN	(HZ / 5)
@@ -70,6 +71,8 @@ struct fzc_link {
 	struct fzc_sock *next;		/* accepted, waits for the manager */
 	struct fzc_sock *listener;
 	unsigned long heard;		/* jiffies */
+	unsigned long owed;		/* jiffies: the peer has to answer since */
+	u32 mark;			/* the end of the last DATA frame */
 	char why[FZC_REASON_LEN];	/* the connection ends; empty: it does not */
 
 	wait_queue_head_t wait;		/* for changes of the above */
@@ -131,6 +134,21 @@ void fzc_link_drop(struct fzc_link *link, const char *why)
 		fzc_sock_stop_recv(link->sock);
 	}
 	spin_unlock_irqrestore(&link->lock, flags);
+}
+
+void fzc_link_await(struct fzc_link *link)
+{
+	unsigned long flags;
+	bool late = false;
+
+	spin_lock_irqsave(&link->lock, flags);
+	if (link->state == LINK_UP && !link->busy && fzc_sock_arrived(link->sock, link->mark))
+		late = time_after(jiffies, link->owed + ANSWER_TIMEOUT);
+	else	/* still on the way: that is TCP's to watch */
+		link->owed = jiffies;
+	spin_unlock_irqrestore(&link->lock, flags);
+	if (late)
+		fzc_link_drop(link, "frames arrived, and for 60 seconds came nothing but pings");
 }
 
 /* Nothing can be sent any more.  Told to end, somebody else knows the reason. */
@@ -258,9 +276,14 @@ static int transmit_data(struct fzc_link *link, struct fzc_sock *sock, struct fz
 	err = fzc_sock_send(sock, link->tx_buf, FZC_WIRE_HEAD, f->length || more);
 	if (!err)
 		err = fzc_sock_send_pages(sock, tx->pages, f->length, more);
-	if (!err)
-		atomic64_add(FZC_WIRE_HEAD + f->length, &link->tx_bytes);
-	return err;
+	if (err)
+		return err;
+	atomic64_add(FZC_WIRE_HEAD + f->length, &link->tx_bytes);
+	spin_lock_irq(&link->lock);
+	link->mark = fzc_sock_mark(sock);
+	link->owed = jiffies;
+	spin_unlock_irq(&link->lock);
+	return 0;
 }
 
 static int transmit_msg(struct fzc_link *link, struct fzc_sock *sock, struct fzc_tx *tx, bool more)
@@ -321,6 +344,13 @@ static void heard(struct fzc_link *link, u32 bytes)
 	atomic64_set(&link->last_contact, ktime_get_real_seconds());
 }
 
+static void answered(struct fzc_link *link)
+{
+	spin_lock_irq(&link->lock);
+	link->owed = jiffies;
+	spin_unlock_irq(&link->lock);
+}
+
 /* Drop the connection because of what came; returns @err. */
 static int refuse(struct fzc_link *link, int err, const char *why)
 {
@@ -379,6 +409,7 @@ static int receive_msg(struct fzc_link *link, const struct fzc_frame *f, bool fi
 	/* else a stranger who says nothing but this would keep the only connection */
 	if (f->type == FZC_MSG_PING && !link->primary)
 		return refuse(link, -EPROTO, "frame: a ping, expected a hello first");
+	answered(link);
 	err = wait_for_owner(link);
 	if (!err)
 		err = link->ops->rx_msg(link->ctx, &link->msg);
@@ -422,6 +453,8 @@ static void begin(struct fzc_link *link)
 	spin_lock_irq(&link->lock);
 	link->why[0] = 0;
 	link->heard = jiffies;
+	link->owed = jiffies;
+	link->mark = fzc_sock_mark(link->sock);
 	link->state = LINK_UP;
 	spin_unlock_irq(&link->lock);
 }

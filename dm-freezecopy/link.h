@@ -86,6 +86,12 @@ void fzc_link_send_msg(struct fzc_link *link, const struct fzc_msg *msg);
 void fzc_link_send_data(struct fzc_link *link, struct fzc_tx *tx);
 /* Ask for the connection to be dropped, e.g. with a reason for the log.  Any context. */
 void fzc_link_drop(struct fzc_link *link, const char *why);
+/*
+ * DATA frames wait for an answer: drop the connection when they have arrived a
+ * minute ago and nothing came but pings, as from a peer whose disk hangs.  For
+ * a tick of about a second; may be called under the owner's lock.
+ */
+void fzc_link_await(struct fzc_link *link);
 void fzc_link_stats(struct fzc_link *link, struct fzc_link_stats *stats);
 
 #endif /* FZC_LINK_H */

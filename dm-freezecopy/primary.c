@@ -81,6 +81,8 @@ static void primary_tick(struct fzc_dev *dev)
 
 	pr->send_retry = false;
 	fzc_p_tick(&pr->core);
+	if (fzc_p_awaits(&pr->core))
+		fzc_link_await(dev->link);
 }
 
 static void primary_send(struct fzc_dev *dev, const struct fzc_msg *msg)

@@ -306,6 +306,16 @@ bool fzc_sock_readable(struct fzc_sock *s)
 	return polled(s, EPOLLIN);
 }
 
+u32 fzc_sock_mark(struct fzc_sock *s)
+{
+	return READ_ONCE(tcp_sk(s->sock->sk)->write_seq);
+}
+
+bool fzc_sock_arrived(struct fzc_sock *s, u32 mark)
+{
+	return !before(READ_ONCE(tcp_sk(s->sock->sk)->snd_una), mark);
+}
+
 void fzc_sock_peer(struct fzc_sock *s, char *buf, u32 len)
 {
 	struct sockaddr_storage peer;

@@ -40,6 +40,9 @@ void fzc_sock_stop(struct fzc_sock *s);		/* sending, too */
 
 /* Is there something to be received?  Any context. */
 bool fzc_sock_readable(struct fzc_sock *s);
+/* The place of what was sent last in the stream, and whether all up to it has arrived. */
+u32 fzc_sock_mark(struct fzc_sock *s);
+bool fzc_sock_arrived(struct fzc_sock *s, u32 mark);
 /* The peer's address as text. */
 void fzc_sock_peer(struct fzc_sock *s, char *buf, u32 len);
 

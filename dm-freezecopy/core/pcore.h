@@ -300,6 +300,8 @@ struct fzc_xfer *fzc_p_split(struct fzc_pcore *p, struct fzc_xfer *x, u32 n);
 /* About to be queued to the wire as frame x->frame; false: drop it. */
 bool fzc_p_sent(struct fzc_pcore *p, struct fzc_xfer *x);
 void fzc_p_unpick(struct fzc_pcore *p, struct fzc_xfer *x, bool read_error);
+/* Has the peer frames to answer? */
+bool fzc_p_awaits(const struct fzc_pcore *p);
 
 /* About once a second. */
 void fzc_p_tick(struct fzc_pcore *p);

@@ -593,6 +593,16 @@ bool fzc_p_sent(struct fzc_pcore *p, struct fzc_xfer *x)
 	return true;
 }
 
+bool fzc_p_awaits(const struct fzc_pcore *p)
+{
+	const struct fzc_xfer *x;
+
+	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++)
+		if (x->state == FZC_XFER_SENT)
+			return true;
+	return false;
+}
+
 void fzc_p_unpick(struct fzc_pcore *p, struct fzc_xfer *x, bool read_error)
 {
 	bool orphan = x->state == FZC_XFER_ORPHAN;

@@ -431,7 +431,8 @@ static bool settled(u64 number)
 {
 	return W.pstate == RUNNING && W.sstate == RUNNING && fzc_p_in_sync(&W.p) &&
 	       W.s.sb.image.number >= number && !fzc_s_merging(&W.s) && !W.p.slots.used &&
-	       !host_busy() && W.p.phase == FZC_PHASE_IDLE && !W.p.peer_merging;
+	       !host_busy() && W.p.phase == FZC_PHASE_IDLE && !W.p.peer_merging &&
+	       !fzc_p_awaits(&W.p);
 }
 
 static void run_until(u64 number, u32 limit, const char *what)
