@@ -10,20 +10,16 @@
 #include "table.h"
 #include "target.h"
 
-/* A bio's blocks are walked under the lock: no more than these at once. */
-#define MAX_BIO_BYTES	SZ_4M
+/*
+ * One bio's worst case walks its blocks under the lock and needs all of its
+ * regions open at once; writes are bounded by their pages, these by this.
+ */
 #define MAX_ZERO_BYTES	SZ_1M
 #define MESSAGE_DEADLINE	(30 * HZ)
 
 static const struct fzc_role_ops *role_of(u8 role)
 {
 	return role == FZC_PRIMARY ? &fzc_primary_role : &fzc_secondary_role;
-}
-
-/* A bio needs all of its regions open at once, of which there is a limit. */
-static sector_t max_sectors(const struct fzc_geometry *geo, u32 blocks, u32 bytes)
-{
-	return min_t(u64, (u64)blocks << geo->block_shift, bytes) >> SECTOR_SHIFT;
 }
 
 static void set_up_target(struct dm_target *ti, struct fzc_dev *dev)
@@ -35,7 +31,6 @@ static void set_up_target(struct dm_target *ti, struct fzc_dev *dev)
 	ti->num_discard_bios = 1;
 	ti->discards_supported = true;
 	ti->num_write_zeroes_bios = 1;
-	ti->max_io_len = max_sectors(&dev->geo, dev->geo.max_write, MAX_BIO_BYTES);
 }
 
 /* Everything but the device: writes nothing, binds nothing. */
@@ -299,14 +294,11 @@ static void raise_sizes(struct queue_limits *limits, struct block_device *bdev)
  */
 static void target_io_hints(struct dm_target *ti, struct queue_limits *limits)
 {
-	const struct fzc_dev *dev = ti->private;
-	const struct fzc_geometry *geo = &dev->geo;
+	struct fzc_dev *dev = ti->private;
 
 	raise_sizes(limits, dev->bdev[FZC_DIFF]);
-	limits->discard_granularity = geo->block_size;
-	/* these are not split at a multiple: they begin and end inside a region */
-	fzc_limit_zeroing(limits, max_sectors(geo, geo->max_write - (1U << geo->region_shift),
-					      MAX_ZERO_BYTES));
+	limits->discard_granularity = dev->geo.block_size;
+	fzc_limit_zeroing(limits, MAX_ZERO_BYTES >> SECTOR_SHIFT);
 	if (bdev_stable_writes(dev->bdev[FZC_DIFF]))
 		fzc_require_stable_writes(ti, limits);
 }

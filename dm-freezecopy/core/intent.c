@@ -63,13 +63,17 @@ static bool any_closable(const struct fzc_intent *in)
 
 /*
  * May @closed more regions be opened?  All that are open count as changed after
- * a crash, so that there is a limit.  If regions cannot be closed it is of no use.
+ * a crash, so that there is a limit.  It yields to a wide write, for which there
+ * might never be room, one at a time; to split such a write would tear it when
+ * an image is cut.  And if regions cannot be closed it is of no use.
  */
 static bool room(const struct fzc_intent *in, u32 closed)
 {
+	u32 most = in->geo->max_open;
+
 	if (in->ckpt_err && in->ckpt == FZC_CKPT_IDLE)
 		return true;
-	return in->open + closed <= in->geo->max_open;
+	return in->open + (closed > most / 2 ? 0 : closed) <= most;
 }
 
 /* Ask for the closed ones of regions @r..@last to be opened. */

@@ -67,8 +67,8 @@ void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry
 		     struct fzc_super *sb, u64 *seq);
 
 /*
- * May a write to blocks @first..@last start?  They reach into no more regions
- * than max_write blocks can.  GO takes references; PARK: after a wake, again.
+ * May a write to blocks @first..@last start?  GO takes references; PARK: after
+ * a wake, again.
  */
 enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last);
 void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last);

@@ -105,8 +105,6 @@ int fzc_geometry_init(struct fzc_geometry *geo, u64 sectors, u32 block_size, cha
 	geo->regions = ((geo->blocks - 1) >> geo->region_shift) + 1;
 	/* all that are open count as changed after a crash: 1 % of the volume */
 	geo->max_open = max_t(u32, geo->regions / 100, MIN_OPEN);
-	/* so that no write waits until all others are closed */
-	geo->max_write = (geo->max_open / 2) << geo->region_shift;
 	/* a 32 bit division: blocks fit in 32 bits, and a shift for the page size does not exist */
 	geo->map_pages = (u32)FZC_DIV_ROUND_UP((u32)geo->blocks, (u32)FZC_MAP_BITS);
 	return 0;

@@ -71,7 +71,6 @@ struct fzc_geometry {
 	u32 region_shift;	/* log2 of blocks in a region */
 	u32 regions;
 	u32 max_open;		/* regions that may be open at once */
-	u32 max_write;		/* blocks: the host's writes are split at its multiples */
 	u32 map_pages;		/* pages of one bitmap */
 	u32 slots[2];		/* on DIFF and DIFF_B */
 };

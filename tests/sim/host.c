@@ -288,12 +288,11 @@ static void note_written(const struct hop *h)
 
 static void new_write(struct hop *h)
 {
-	u32 most = W.pgeo.max_write * SPB, s;
+	u32 s;
 
-	h->n = chance(50) ? 1 + below(SPB) : 1 + below(3 * SPB);
+	h->n = chance(50) ? 1 + below(SPB) : 1 + below(MAX_WRITE * SPB);
 	h->first = below(W.sectors);
 	h->n = min(h->n, W.sectors - h->first);
-	h->n = min(h->n, most - h->first % most);
 	if (chance(30)) {	/* whole blocks */
 		h->first = h->first / SPB * SPB;
 		h->n = block_sectors(h->first / SPB);
@@ -545,13 +544,21 @@ static bool changed(u64 b)
 	return fzc_map_test(&gen[0], b) || fzc_map_test(&gen[1], b);
 }
 
+/* The limit, and on top of it one write so wide that there might never be room for it. */
+u32 host_most_open(void)
+{
+	u32 wide = ((MAX_WRITE - 1) >> W.pgeo.region_shift) + 2;	/* it begins anywhere */
+
+	return W.pgeo.max_open + (wide > W.pgeo.max_open / 2 ? wide : 0);
+}
+
 /*
  * After a power cut open regions count as changed, of which there are at most
- * max_open unless they could not be closed; otherwise what was written.
+ * host_most_open() unless they could not be closed; otherwise what was written.
  */
 static void check_changed(bool after_crash)
 {
-	u32 cuts = base_cuts(), most = W.boundless ? W.pgeo.regions : W.pgeo.max_open;
+	u32 cuts = base_cuts(), most = W.boundless ? W.pgeo.regions : host_most_open();
 	u32 region = U32_MAX, regions = 0, b;
 
 	for (b = 0; b < W.blocks; b++) {

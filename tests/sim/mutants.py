@@ -148,7 +148,7 @@ MUTANTS = [
     ("R13-regions", "open regions do not count as changed", "pcore_load.c",
      "	fzc_intent_replay(&p->in);", ""),
     ("P4-open", "more regions are open than may be", "intent.c",
-     "in->open + closed <= in->geo->max_open", "in->open + closed <= in->geo->max_open + 1"),
+     "(closed > most / 2 ? 0 : closed) <= most;", "(closed > most / 2 ? 0 : closed) <= most + 1;"),
     ("R13-stage", "the stage is kept after an unclean stop", "pcore_load.c",
      "	p->sb.flags |= FZC_SB_NEW_STAGE;\n	fzc_map_zero",
      "	fzc_map_zero(&p->unsent);\n	fzc_map_zero"),

@@ -142,7 +142,7 @@ static void boot_done(void)
 		return;
 	W.pstate = RUNNING;
 	host_check_primary(true);
-	W.boundless = W.p.in.open > W.pgeo.max_open;
+	W.boundless = W.p.in.open > host_most_open();
 	expect_p_up();
 	say("primary: up, image %llu, phase %u", (unsigned long long)W.p.sb.image.number, W.p.phase);
 }
@@ -162,11 +162,11 @@ static void stop_done(void)
 static void check_open(void)
 {
 	const struct fzc_intent *in = &W.p.in;
-	bool above = in->open > W.pgeo.max_open;
+	bool above = in->open > host_most_open();
 
 	W.boundless |= in->ckpt_err || in->failed;
 	if (above && !W.boundless)
-		fail("P4: %u regions are open, expected %u at most", in->open, W.pgeo.max_open);
+		fail("P4: %u regions are open, expected %u at most", in->open, host_most_open());
 }
 
 /* One action. */

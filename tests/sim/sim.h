@@ -17,6 +17,7 @@
 #define MAX_BLOCKS	32U
 #define MAX_SECTORS	(MAX_BLOCKS * SPB)
 #define MAX_HOPS	8
+#define MAX_WRITE	3U	/* blocks, of a request */
 #define MAX_IOS		256
 #define MAX_IMAGES	512
 #define QUEUE		256
@@ -388,6 +389,7 @@ void host_part_failed(struct hop *h, bool diff);
 void host_read_done(struct hop *h, const u64 *val);
 void host_synced(u64 ticket, int err);
 void host_check_primary(bool after_crash);
+u32 host_most_open(void);
 void host_crash(void);
 void host_cut(void);
 void host_asked(u64 first, u32 n);

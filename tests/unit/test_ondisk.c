@@ -32,10 +32,6 @@ TEST(ondisk_geometry)
 		/* what a crash adds to `changed`: 1 %, or 4 blocks of a small volume */
 		CHECK(geo.max_open * 100 <= geo.regions ||
 		      (!geo.region_shift && geo.max_open == 4));
-		/* a write needs half of that at most, and one that begins anywhere a region */
-		CHECK(geo.max_write >> geo.region_shift >= 2);
-		CHECK(geo.max_write >> geo.region_shift <= geo.max_open / 2);
-		CHECK(!(geo.max_write & ((1U << geo.region_shift) - 1)));
 	}
 }
 
