@@ -316,6 +316,10 @@ class Machine:
         if self.running:
             self.process.send_signal(signal.SIGKILL)
         self._gone()
+        self.log_loss()
+
+    def log_loss(self):
+        """What was not flushed may be lost from here on; no load is running."""
         for path in self.logs.values():
             with open(path, "ab") as f:
                 f.truncate(f.tell() // 64 * 64)
