@@ -11,16 +11,14 @@ right before that freeze was called, in contents, names, attributes and times; a
 Cycles go on where the last run ended; each adds its line to BUILD/torture/log.
 """
 
-import argparse
 import random
-import subprocess
 import sys
 import time
 
+import cycles
 import journal
-import machines as vm
-from conftest import DEVICE, MIB, MKFS_EXT4, MKFS_XFS, NAME, Machines, Pair, parse_status
-from torture import TROUBLE, start_in_background, unload
+from conftest import DEVICE, MIB, MKFS_EXT4, MKFS_XFS, NAME, Pair, parse_status
+from torture import start_in_background, unload
 
 SIZE = 64 * MIB
 SLOW = 64 * 1024		# bytes a second
@@ -66,6 +64,9 @@ class Cycle:
         self.fs = ("xfs", "ext4")[seed % 2]
         self.block = self.draw.choice([4096, 4096, 65536])
         self.line = {"deaths": [], "freezes": 0, "commits": 0, "judged": 0, "fs": self.fs, "block": self.block}
+
+    def contents(self):
+        return f"{self.line.get('files', 0)} files"
 
     def run(self):
         self.create()
@@ -144,41 +145,5 @@ class Cycle:
         self.line["judged"] = 1
 
 
-def one(machines, diary, seed):
-    begin, outcome = time.monotonic(), "ok"
-    cycle = Cycle(machines, seed)
-    try:
-        cycle.run()
-    except TROUBLE as e:
-        outcome = f"{type(e).__name__}: {e}"
-        kept = journal.keep_evidence(machines.both, [], f"fs-{seed}")
-        for m in machines.both:
-            m.kill9()
-        print(f"{outcome}\nkept in {kept}", flush=True)
-    seconds = round(time.monotonic() - begin, 1)
-    diary.write(outcome, seed=seed, round=0, seconds=seconds, **cycle.line)
-    deaths = ", ".join(f"{d['side']} in {d['modes']}" for d in cycle.line["deaths"])
-    print(f"cycle {seed}: {cycle.fs} in blocks of {cycle.block}, {cycle.line['freezes']} freezes; died: {deaths}; image "
-          f"{cycle.line['commits']}, {cycle.line.get('files', 0)} files, {seconds:.0f} s: {outcome.splitlines()[0]}",
-          flush=True)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--cycles", type=int, default=50)
-    parser.add_argument("--seed", type=int, help="of the first cycle")
-    args = parser.parse_args()
-    subprocess.run(["make", "-s", "-C", journal.TOP / "tests/torture", f"BUILD={vm.BUILD}"], check=True)
-    vm.build_image()
-    diary, machines = journal.Journal("fs"), Machines()
-    seed = args.seed or journal.next_seed("fs")
-    try:
-        for number in range(seed, seed + args.cycles):
-            one(machines, diary, number)
-    finally:
-        machines.net.close()
-    return diary.end()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cycles.main("fs", __doc__, Cycle, 50))

@@ -14,16 +14,15 @@ dies at a random instant.  The secondary recovers; PostgreSQL starts there, and
 * none is there in part: balances add to zero and agree with the ledger, and so do pgbench's own tables.
 """
 
-import argparse
 import random
 import subprocess
 import sys
 import time
 
+import cycles
 import journal
 import machines as vm
-from conftest import BY_ID, DEVICE, DIFFS, MIB, MKFS_EXT4, MKFS_XFS, NAME, Machines, Pair
-from torture import TROUBLE
+from conftest import BY_ID, DEVICE, DIFFS, MIB, MKFS_EXT4, MKFS_XFS, NAME, Pair
 
 SIZE = 144 * MIB
 CLIENTS = 3
@@ -118,6 +117,9 @@ class Cycle:
         self.pair = self.load = None
         self.freezes = []
         self.line = {"deaths": [], "freezes": 0, "commits": 0, "judged": 0, "fs": self.fs, "block": self.block}
+
+    def contents(self):
+        return f"{self.line.get('transactions')} transactions, of {self.line.get('acknowledged')} acknowledged"
 
     def run(self):
         make_cluster(self.machines, self.fs)
@@ -261,41 +263,5 @@ def make_cluster(machines, fs):
     print(f"a cluster on {fs} made in {time.monotonic() - begin:.0f} s", flush=True)
 
 
-def one(machines, diary, seed):
-    begin, outcome = time.monotonic(), "ok"
-    cycle = Cycle(machines, seed)
-    try:
-        cycle.run()
-    except TROUBLE as e:
-        outcome = f"{type(e).__name__}: {e}"
-        kept = journal.keep_evidence(machines.both, [], f"postgres-{seed}")
-        print(f"{outcome}\nkept in {kept}", flush=True)
-    seconds = round(time.monotonic() - begin, 1)
-    diary.write(outcome, seed=seed, round=0, seconds=seconds, **cycle.line)
-    deaths = ", ".join(f"{d['side']} in {d['modes']}" for d in cycle.line["deaths"])
-    print(f"cycle {seed}: {cycle.fs} in blocks of {cycle.block}, {cycle.line['freezes']} freezes; died: {deaths}, after "
-          f"{cycle.line.get('acknowledged')} transactions; image {cycle.line['commits']} with "
-          f"{cycle.line.get('transactions')}; {seconds:.0f} s: {outcome.splitlines()[0]}", flush=True)
-
-
-def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("--cycles", type=int, default=4)
-    parser.add_argument("--seed", type=int, help="of the first cycle")
-    args = parser.parse_args()
-    here = journal.TOP / "tests/torture"
-    subprocess.run(["make", "-s", "-C", here, f"BUILD={vm.BUILD}"], check=True)
-    subprocess.run([here / "mkpostgres", vm.BUILD], check=True)
-    vm.build_image()
-    diary, machines = journal.Journal("postgres"), Machines()
-    seed = args.seed or journal.next_seed("postgres")
-    try:
-        for number in range(seed, seed + args.cycles):
-            one(machines, diary, number)
-    finally:
-        machines.net.close()
-    return diary.end()
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(cycles.main("postgres", __doc__, Cycle, 4, [[journal.TOP / "tests/torture/mkpostgres", vm.BUILD]]))
