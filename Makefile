@@ -39,8 +39,8 @@ endif
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
 	sim-matrix sim-matrix-list failures failures-check coverage \
-	sim-mutants model freezectl-tests cases bench-coalesce bench-outage check-kernels check-debug \
-	torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
+	sim-mutants model freezectl-tests cases cases-bugs bench-coalesce bench-outage check-kernels \
+	check-debug torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
 	kunit \
 	clean help
 
@@ -130,6 +130,11 @@ cases: ## the cases on two emulated machines (K= selects by name, LONG=1: all)
 	@scripts/setup check
 	@$(MAKE) machines
 	@K='$(K)' LONG='$(LONG)' scripts/run-cases
+
+cases-bugs: ## bugs planted in the module's shell, one at a time: its case must fail (K= takes one)
+	@scripts/setup check
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/cases/bugs.py $(K)
 
 bench-coalesce: ## bytes on the wire when a small set is overwritten, against what changed
 	@scripts/setup check

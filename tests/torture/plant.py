@@ -24,13 +24,12 @@ from mutants import MUTANTS  # noqa: E402
 NAMES = ("R7-durable", "R7-fold", "R10-frozen", "R11-unsent", "R13-regions", "R3-wait", "flaw-10", "flaw-12-write")
 
 
-def build(name, build_dir):
-    """A copy of the tree with the mutant's change, and what the machines boot with its module."""
-    _, _, file, old, new = next(m for m in MUTANTS if m[0] == name)
+def build(name, build_dir, file, old, new):
+    """A copy of the tree with a change of the module, and what the machines boot with it."""
     tree = build_dir / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(journal.SOURCE, tree, ignore=shutil.ignore_patterns("build", ".git"))
-    source = tree / "dm-freezecopy/core" / file
+    source = tree / "dm-freezecopy" / file
     text = source.read_text()
     if text.count(old) != 1:
         raise SystemExit(f"plant: {name}: its text stands {text.count(old)} times in {file}, expected once")
@@ -65,10 +64,10 @@ def main():
     args = parser.parse_args()
     passed = failed = 0
     for name in args.names:
-        what = next(m[1] for m in MUTANTS if m[0] == name)
+        _, what, file, old, new = next(m for m in MUTANTS if m[0] == name)
         print(f"{name}: {what}", flush=True)
         build_dir = journal.DIR / "plant" / name
-        build(name, build_dir)
+        build(name, build_dir, f"core/{file}", old, new)
         how = torture(build_dir, args.minutes)
         print(f"{'found   ' if how else 'SURVIVES'} {name}: {what}", flush=True)
         shutil.rmtree(build_dir / "tree")
