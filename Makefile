@@ -8,6 +8,7 @@ PREFIX  ?= /usr/local
 DESTDIR ?=
 SEEDS   := 1000
 K       :=
+KIND    :=
 LONG    :=
 
 # The kernel to build for: KDIR=, else the running one, else the newest installed.
@@ -150,9 +151,9 @@ check-kernels: tools ## the core cases on Debian's 6.1, 6.12 and 7.3 (K= takes o
 	@scripts/setup check
 	@scripts/check-kernels $(K)
 
-check-debug: tools ## the quick cases on a kernel with KASAN, lockdep, kmemleak (K= selects)
+check-debug: tools ## the quick cases on kernels with KASAN, lockdep, kmemleak; KCSAN (K=, KIND=)
 	@scripts/setup debug
-	@K='$(K)' scripts/check-debug
+	@K='$(K)' scripts/check-debug $(KIND)
 
 kunit: ## the unit tests of the core as KUnit cases in a kernel that is a program
 	@scripts/setup debug
