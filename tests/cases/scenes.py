@@ -173,6 +173,7 @@ def loaded(pair, mode, block=4096):
 
 
 def restart(pair, *sides):
+    """What died comes back, in this order."""
     for side in sides:
         pair.side(side).start(wait=False)
     for side in sides:

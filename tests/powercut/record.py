@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 from disks import MIB, PowercutMachines, Recorder, new_pair, vm
+from scenes import restart
 
 LOAD = {"depth": 4, "flush_every": 10, "fua_pct": 12, "read_pct": 10, "discard_pct": 2, "zeroes_pct": 3,
         "hot": 40, "max": 32768, "to": 6 * MIB // 512, "rate": 150}
@@ -92,12 +93,7 @@ class Story:
         """Power cuts, and everything is started again."""
         for side in sides:
             self.pair.side(side).lose_power(self.rng.getrandbits(32))
-        for side in sides:
-            self.pair.side(side).start(wait=False)
-        for side in sides:
-            self.pair.side(side).wait_ready()
-        for side in sides:
-            self.pair.start(side)
+        restart(self.pair, *sides)
         if "primary" in sides:
             self.load_again()
 

@@ -25,7 +25,7 @@ import journal
 import machines as vm
 import pytest
 from conftest import MIB, NAME, UUID, Machines, Pair, parse_status
-from scenes import MIXED
+from scenes import MIXED, restart
 
 BLOCKS = (4096, 4096, 16384, 65536, 1 << 20)
 SIZES = (16 * MIB, 16 * MIB + 7 * 512, 17 * MIB - 512)
@@ -204,15 +204,6 @@ class Life:
         self.pair.net.cut()
         time.sleep(seconds)
 
-    def restart(self, *sides):
-        """What died comes back, in this order."""
-        for side in sides:
-            self.pair.side(side).start(wait=False)
-        for side in sides:
-            self.pair.side(side).wait_ready()
-        for side in sides:
-            self.pair.start(side)
-
     def kill_primary(self, _rnd):
         self.die("primary")
         self.pair.primary.start(wait=False)
@@ -224,14 +215,14 @@ class Life:
     def kill_secondary(self, _rnd):
         with self.load_goes_on():
             self.die("secondary")
-            self.restart("secondary")
+            restart(self.pair, "secondary")
         self.judge_secondary()
 
     def kill_both(self, rnd):
         self.die("primary", "secondary")
         sides = ["primary", "secondary"]
         rnd.shuffle(sides)
-        self.restart(*sides)
+        restart(self.pair, *sides)
         self.judge_primary()
         self.judge_secondary()
 
@@ -246,7 +237,7 @@ class Life:
         start_in_background(self.pair, side)
         time.sleep(rnd.uniform(0, 3))
         self.die(side, modes="again: " + self.line["deaths"][-1]["modes"])
-        self.restart(side)
+        restart(self.pair, side)
         if side == "primary":
             self.judge_primary()
         self.judge_secondary()
@@ -269,7 +260,7 @@ class Life:
         self.die(side)
         if rnd.random() < 0.5:
             self.pair.net.restore()
-        self.restart(side)
+        restart(self.pair, side)
         self.pair.net.restore()
         if side == "primary":
             self.judge_primary()
@@ -281,13 +272,13 @@ class Life:
         self.die("primary", *(["secondary"] if both else []))
         self.pair.primary.start(wait=False)	# for the next volume; it has nothing of this one loaded
         if both:
-            self.restart("secondary")
+            restart(self.pair, "secondary")
         self.release()
         self.pair.wait_disconnected("secondary")
         self.pair.recover()
         if not both and rnd.random() < 0.5:	# a recovery survives the machine
             self.die("secondary", modes="off/recovered")
-            self.restart("secondary")
+            restart(self.pair, "secondary")
         status = self.pair.wait("secondary", lambda s: s["mode"] == "recovered" and not s["merge_left"],
                                 what="recovered and merged")
         self.judge_secondary(status["image"])
