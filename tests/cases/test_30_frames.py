@@ -12,7 +12,7 @@ import pytest
 
 import machines as vm
 import scenes
-from conftest import BY_ID, DEVICE, DIFFS, MIB, NAME, UUID
+from conftest import BY_ID, DIFFS, MIB, UUID
 
 pytestmark = pytest.mark.module
 SIZE = 8 * MIB
