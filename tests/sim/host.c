@@ -161,6 +161,22 @@ static void refused(struct hop *h)
 	say("host: error for sectors %u+%u: %llu", h->first, h->n, (unsigned long long)h->val);
 }
 
+/* R5: a write that may start is in regions that a crash would show as open. */
+static void check_flagged(u64 first, u64 last)
+{
+	static struct fzc_page page[2];
+	u64 r;
+	int pick;
+
+	page_get(&W.pd[FZC_META], FZC_OFF_REGIONS, &page[0]);
+	page_get(&W.pd[FZC_META], FZC_OFF_REGIONS + FZC_PAGE, &page[1]);
+	pick = fzc_page_pick(&page[0], &page[1], FZC_PAGE_REGIONS, W.p.sb.format, 0, 0);
+	for (r = first >> W.pgeo.region_shift; r <= last >> W.pgeo.region_shift; r++)
+		if (pick < 0 || !(page[pick].body[r / 8] >> (r % 8) & 1))
+			fail("R5: a write to region %llu starts, whose flag is not durable",
+			     (unsigned long long)r);
+}
+
 static void try_write(struct hop *h)
 {
 	u64 first = h->first / SPB, last = (h->first + h->n - 1) / SPB, b;
@@ -180,6 +196,8 @@ static void try_write(struct hop *h)
 		fail("P3: a write was refused (%d)", go);
 		return;
 	}
+	if (W.p.in.failed)
+		check_flagged(first, last);
 	h->state = HOP_BUSY;
 	h->err = false;
 	h->diff_err = false;

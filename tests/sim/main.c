@@ -79,7 +79,7 @@ static void make_side(struct fzc_geometry *geo, struct fzc_opts *opts, struct di
 		abort();
 	geo->region_shift = chance(50) ? 0 : 1 + below(2);
 	geo->regions = ((geo->blocks - 1) >> geo->region_shift) + 1;
-	geo->max_open = 2 + below(8);
+	geo->max_open = 2 + below(4);
 	geo->slots[0] = chance(second ? 20 : 40) ? 4 + below(6) : W.blocks;
 	geo->slots[1] = second ? (chance(10) ? 6 + below(6) : W.blocks) : 0;
 	if (second && geo->slots[0] < W.blocks && chance(70))
