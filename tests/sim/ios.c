@@ -63,13 +63,14 @@ struct io *io_new(u8 node, u8 kind)
 	struct disk_mark mark;
 	struct io *io;
 
-	for (io = W.io; io < W.io + MAX_IOS; io++)
+	for (io = W.io; io < W.io + W.ios; io++)
 		if (!io->used)
 			break;
 	if (io == W.io + MAX_IOS) {
 		fail("simulator: more than %u I/Os in flight", MAX_IOS);
 		return W.io;
 	}
+	W.ios = max_t(u32, W.ios, io - W.io + 1);
 	mark = io->mark;
 	memset(io, 0, sizeof(*io));
 	io->mark = mark;
@@ -84,7 +85,7 @@ bool io_any(u8 node)
 {
 	struct io *io;
 
-	for (io = W.io; io < W.io + MAX_IOS; io++)
+	for (io = W.io; io < W.io + W.ios; io++)
 		if (io->used && io->node == node)
 			return true;
 	return false;
@@ -107,7 +108,7 @@ void io_crash(u8 node, u32 keep_percent)
 	struct io *io;
 	u32 i;
 
-	for (io = W.io; io < W.io + MAX_IOS; io++) {
+	for (io = W.io; io < W.io + W.ios; io++) {
 		if (!io->used || io->node != node)
 			continue;
 		io->used = false;
@@ -426,7 +427,7 @@ bool io_step(u8 node)
 	u32 n = 0, pick;
 	struct io *io;
 
-	for (io = W.io; io < W.io + MAX_IOS; io++)
+	for (io = W.io; io < W.io + W.ios; io++)
 		n += io->used && io->node == node && io->until <= W.step;
 	if (!n)
 		return false;

@@ -109,6 +109,7 @@ static void *memory(void *old, u64 *have, u64 need)
 
 static void make_world(u64 seed, bool verbose)
 {
+	static struct image images[MAX_IMAGES];
 	static struct world zero;
 	struct disk_mark marks[MAX_IOS];
 	struct world keep = W;
@@ -126,6 +127,7 @@ static void make_world(u64 seed, bool verbose)
 	memcpy(W.saved, keep.saved, sizeof(W.saved));
 	for (i = 0; i < MAX_IOS; i++)
 		W.io[i].mark = marks[i];
+	W.image = images;
 	W.st = keep.st;
 	W.plan = next_plan;
 	memcpy(W.plan.old, keep.plan.old, sizeof(W.plan.old));

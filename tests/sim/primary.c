@@ -162,11 +162,11 @@ static void stop_done(void)
 static void check_open(void)
 {
 	const struct fzc_intent *in = &W.p.in;
-	bool above = in->open > host_most_open();
+	u32 most = host_most_open();
 
 	W.boundless |= in->ckpt_err || in->failed;
-	if (above && !W.boundless)
-		fail("P4: %u regions are open, expected %u at most", in->open, host_most_open());
+	if (in->open > most && !W.boundless)
+		fail("P4: %u regions are open, expected %u at most", in->open, most);
 }
 
 /* One action. */

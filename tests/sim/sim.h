@@ -293,6 +293,7 @@ struct world {
 	struct conn *offer;	/* made by the primary, not yet accepted */
 
 	struct io io[MAX_IOS];
+	u32 ios;		/* of them, the ones that have been used */
 	struct hop hop[MAX_HOPS];
 	u64 next_val;
 
@@ -306,7 +307,7 @@ struct world {
 	u32 done_pos[MAX_SECTORS];	/* absolute position of `last` */
 	bool hist_checked;
 
-	struct image image[MAX_IMAGES];
+	struct image *image;	/* [MAX_IMAGES], not cleared for a new world */
 	u32 images;
 	struct fzc_id last_cut;
 	u64 seen_number;	/* the newest image ever seen on the secondary */
