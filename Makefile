@@ -41,7 +41,7 @@ endif
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
 	sim-matrix sim-matrix-list failures failures-check coverage \
 	sim-mutants model freezectl-tests cases cases-bugs bench-coalesce bench-outage check-kernels \
-	check-debug torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
+	check-debug debug-bugs torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
 	kunit \
 	clean help
 
@@ -84,7 +84,7 @@ demo: ## two machines: replicate, freeze, kill the primary, recover, prove it (S
 	@$(MAKE) -C tests/qemu BUILD=$(BUILD) demo
 	@/usr/bin/python3 tests/qemu/demo.py $(if $(SEED),--seed $(SEED))
 
-check: ## every test that fits 15 minutes; ends with "N passed, N failed"
+check: ## every test that fits 20 minutes; ends with "N passed, N failed"
 	@scripts/setup check
 	@scripts/run-suites check
 
@@ -154,6 +154,11 @@ check-kernels: tools ## the core cases on Debian's 6.1, 6.12 and 7.3 (K= takes o
 check-debug: tools ## the quick cases on kernels with KASAN, lockdep, kmemleak; KCSAN (K=, KIND=)
 	@scripts/setup debug
 	@K='$(K)' scripts/check-debug $(KIND)
+
+debug-bugs: ## bugs that only those kernels find, one at a time: they must (K= takes one)
+	@scripts/setup debug
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/cases/bugs.py --debug $(K)
 
 kunit: ## the unit tests of the core as KUnit cases in a kernel that is a program
 	@scripts/setup debug

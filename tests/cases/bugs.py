@@ -3,9 +3,12 @@
 """Can a case fail?  The module is built with one bug in its shell at a time, and the case that has to
 find it is run.
 
-    bugs.py [NAME...]
+    bugs.py [--debug] [NAME...]
+
+--debug: the bugs that only a kernel finds that looks for mistakes (scripts/debug-kernel).
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -43,26 +46,76 @@ BUGS = {
                "test_sectors_of_4096_bytes and diff"),
 }
 
+# name: what it does, kernel, what is said then, file, text, text instead, the case
+DEBUG_BUGS = {
+    "atomic-sleep": ("memory is waited for under the lock", "debug", "sleeping function called from invalid context",
+                     "hio.c", "	dev->hio.taken++;\n",
+                     "	dev->hio.taken++;\n	kfree(kmalloc(16, GFP_KERNEL));\n", "test_bit_for_bit"),
+    "irq-lock": ("the lock is taken with interrupts on", "debug", "inconsistent lock state",
+                 "hio.c", "	lockdep_assert_held(&dev->lock);\n	s->pacing",
+                 "	lockdep_assert_held(&dev->lock);\n	spin_unlock_irq(&dev->lock);\n	spin_lock(&dev->lock);\n"
+                 "	s->pacing", "test_bit_for_bit"),
+    "use-after-free": ("a part of a request is looked at after its end", "debug", "KASAN: ",
+                       "hio.c", "	bio_put(bio);\n	part_done(parent);\n",
+                       "	bio_put(bio);\n	part_done(part->parent);\n", "test_bit_for_bit"),
+    "lost-memory": ("the table of blocks being completed is forgotten", "debug", "unreferenced object",
+                    "hio.c", "	kfree(s->fill);\n", "", "test_bit_for_bit"),
+    "race": ("requests are counted without the lock", "kcsan", "KCSAN: data-race",
+             "hio.c", "	spin_lock_irqsave(&dev->lock, flags);\n	dev->hio.taken++;\n",
+             "	dev->hio.taken++;\n	spin_lock_irqsave(&dev->lock, flags);\n", "test_bit_for_bit"),
+    "no-reserve": ("a part of a request takes memory that has no reserve", "debug", "' failed 0 bad 0' in",
+                   "hio.c", "	part->parent = parent;\n", "	void *room = kmalloc(64, GFP_NOIO);\n\n	if (!room)\n"
+                   "		h->status = BLK_STS_RESOURCE;\n	kfree(room);\n	part->parent = parent;\n",
+                   "test_memory_lacks and failslab"),
+}
 
-def case_fails(build_dir, name):
-    """Whether it was run and failed; its last words."""
-    (build_dir / "log").mkdir(exist_ok=True)
-    env = {**os.environ, "BUILD": str(build_dir), "K": name, "RESULTS": str(build_dir / "cases.xml")}
+
+def run_case(build_dir, name, **env):
+    """Whether it was run and failed, and what was printed."""
+    (build_dir / "log").mkdir(parents=True, exist_ok=True)
+    env = {**os.environ, "BUILD": str(build_dir), "K": name, "RESULTS": str(build_dir / "cases.xml"), **env}
     out = subprocess.run([TOP / "scripts/run-cases"], env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                          text=True, check=False).stdout
     (build_dir / "cases.log").write_text(out)
+    return out.splitlines()[-1] == "0 passed, 1 failed", out
+
+
+def output_of(*command):
+    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def find(name, build_dir):
+    """Whether its case fails; the case and its last words."""
+    _, file, old, new, case = BUGS[name]
+    plant.build(name, build_dir, file, old, new)
+    failed, out = run_case(build_dir, case)
     words = [line for line in out.splitlines() if line.startswith("E  ") and line[4:].strip()]
-    return out.splitlines()[-1] == "0 passed, 1 failed", words[0][4:160].strip() if words else out[-300:]
+    return failed, f"{case}: {words[0][4:160].strip() if words else out[-300:]}"
+
+
+def find_debug(name, build_dir):
+    """Whether its case fails because the kernel says what it has to."""
+    _, kernel, words, file, old, new, case = DEBUG_BUGS[name]
+    tree = plant.copy(name, build_dir, file, old, new)
+    root = output_of(TOP / "scripts/debug-kernel", kernel).strip()
+    env = dict(line.split("=", 1) for line in output_of(tree / "scripts/debug-image", root, build_dir).splitlines())
+    env.update(SLOW="4", CPUS="2" if kernel == "kcsan" else "1")
+    failed, out = run_case(build_dir, case, **env)
+    said = next((line.strip() for line in out.splitlines() if words in line), None)
+    return failed and said is not None, f"{kernel} kernel, {case}: {said or out[-300:]}"
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("--debug", action="store_true")
+    parser.add_argument("names", nargs="*")
+    args = parser.parse_args()
+    bugs, seek = (DEBUG_BUGS, find_debug) if args.debug else (BUGS, find)
     passed = failed = 0
-    for name in sys.argv[1:] or BUGS:
-        what, file, old, new, case = BUGS[name]
+    for name in args.names or bugs:
         build_dir = vm.BUILD / "plant" / name
-        plant.build(name, build_dir, file, old, new)
-        found, words = case_fails(build_dir, case)
-        print(f"{'found   ' if found else 'SURVIVES'} {name}: {what}, {case}: {words}", flush=True)
+        found, words = seek(name, build_dir)
+        print(f"{'found   ' if found else 'SURVIVES'} {name}: {bugs[name][0]}, {words}", flush=True)
         shutil.rmtree(build_dir / "tree")
         passed, failed = passed + found, failed + (not found)
     print(f"{passed} passed, {failed} failed")

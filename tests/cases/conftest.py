@@ -113,9 +113,8 @@ class Machines:
 
     def end_case(self):
         """After a case everything must come off, whatever state it is in, and no kernel may complain."""
-        for m in self.both:
-            if m.running:
-                m.check_console()
+        for m in self.both:	# of one that died, too
+            m.check_console()
         self.net.restore()
         for m, error in self.unload().items():
             m.kill9()

@@ -24,8 +24,8 @@ from mutants import MUTANTS  # noqa: E402
 NAMES = ("R7-durable", "R7-fold", "R10-frozen", "R11-unsent", "R13-regions", "R3-wait", "flaw-10", "flaw-12-write")
 
 
-def build(name, build_dir, file, old, new):
-    """A copy of the tree with a change of the module, and what the machines boot with it."""
+def copy(name, build_dir, file, old, new):
+    """A copy of the tree with a change of the module, and a place for machines that share the lock of others."""
     tree = build_dir / "tree"
     shutil.rmtree(tree, ignore_errors=True)
     shutil.copytree(journal.SOURCE, tree, ignore=shutil.ignore_patterns("build", ".git"))
@@ -38,6 +38,12 @@ def build(name, build_dir, file, old, new):
     for shared in ("cache", "vm/lock"):
         if not (build_dir / shared).is_symlink():
             (build_dir / shared).symlink_to((vm.BUILD / shared).resolve())
+    return tree
+
+
+def build(name, build_dir, file, old, new):
+    """...and what the machines boot with it."""
+    tree = copy(name, build_dir, file, old, new)
     subprocess.run(["make", "-s", "-C", tree, "machines", f"BUILD={build_dir}"], check=True,
                    stdout=subprocess.DEVNULL)
 
