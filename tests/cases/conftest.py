@@ -111,18 +111,19 @@ class Machines:
             m.console_checked = len(m.console_text())
         self.used = True
 
-    def end_case(self):
-        """After a case everything must come off, whatever state it is in, and no kernel may complain."""
+    def end_case(self, leaks=False):
+        """After a case everything must come off, whatever state it is in, no kernel may complain, and
+        no memory be lost."""
         for m in self.both:	# of one that died, too
             m.check_console()
         self.net.restore()
         for m, error in self.unload().items():
             m.kill9()
             raise error
-        for m in self.both:
-            if m.running:
-                m.check_leaks()
-                m.check_console()
+        running = [m for m in self.both if m.running]
+        vm.check_leaks(running if leaks else [])
+        for m in running:
+            m.check_console()
         self.used = False
 
 
@@ -154,11 +155,17 @@ def machines():
     m.net.close()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_teardown(item, nextitem):
+    item.ends_file = nextitem is None or nextitem.path != item.path
+
+
 @pytest.fixture
-def pair(machines):
+def pair(machines, request):
     machines.clean()
     yield Pair(machines)
-    machines.end_case()
+    # to look for leaks takes as long as a case
+    machines.end_case(leaks=request.node.ends_file)
 
 
 def parse_status(line):

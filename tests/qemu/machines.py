@@ -51,6 +51,7 @@ KERNEL_WORDS = ("console=ttyS0 loglevel=6 net.ifnames=0 edd=off acpi=noirq no_ti
 FIND_LEAKS = """
 leaks=/sys/kernel/debug/kmemleak
 [ -e $leaks ] || mount -t debugfs none /sys/kernel/debug
+[ -e $leaks ] || exit 0
 sleep 5
 echo scan >$leaks && echo scan >$leaks && cat $leaks && echo clear >$leaks
 """
@@ -412,14 +413,6 @@ class Machine:
         if bad:
             raise MachineError(self.report("console: " + "; ".join(bad[:3]), lines=80))
 
-    def check_leaks(self):
-        """Raise when kmemleak, which a debug kernel has, finds memory that nothing refers to."""
-        if not debug_kernel(self.guest):
-            return
-        found = self.run(FIND_LEAKS).out
-        if "unreferenced object" in found:
-            raise MachineError(self.report(f"leaked:\n{found}"))
-
     def show_blocked_tasks(self):
         """Backtraces of what hangs, into the console."""
         try:
@@ -519,6 +512,15 @@ class Net:
                 m._gone()
         shutil.rmtree(self.dir, ignore_errors=True)
         self.lock.close()
+
+
+def check_leaks(machines):
+    """Raise when kmemleak, where the kernel has it, finds memory that nothing refers to."""
+    jobs = [(m, m.background(FIND_LEAKS)) for m in machines if debug_kernel(m.guest)]
+    for m, job in jobs:
+        found = job.wait(120).out
+        if "unreferenced object" in found:
+            raise MachineError(m.report(f"leaked:\n{found}"))
 
 
 def debug_kernel(guest=GUEST):
