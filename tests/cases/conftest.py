@@ -27,6 +27,7 @@ MKFS_XFS = "mkfs.xfs -q -f --unsupported"	# below 300 MB
 MKFS_EXT4 = "mkfs.ext4 -q -F"
 UUID = "8d5a6a52-5e0a-4c7e-9a34-3f1c1d7a9b10"
 MAX_DISK = 256 * MIB
+LEAKS_EVERY = 15	# cases
 # dump takes images to the host; state keeps the root of a machine with systemd; spare is for a case
 SIZES = {"meta": 32 * MIB, "data": 64 * MIB, "dump": MAX_DISK, "state": 64 * MIB, "spare": MAX_DISK}
 
@@ -70,6 +71,7 @@ class Machines:
             self.both.append(self.net.add(m))
         self.primary, self.secondary = self.both
         self.used = False	# something may be loaded
+        self.cases = 0
 
     def up(self):
         off = [m for m in self.both if not m.running]
@@ -111,9 +113,9 @@ class Machines:
             m.console_checked = len(m.console_text())
         self.used = True
 
-    def end_case(self, leaks=False):
+    def end_case(self, last=False):
         """After a case everything must come off, whatever state it is in, no kernel may complain, and
-        no memory be lost."""
+        no memory be lost: to look for that takes as long as a few cases."""
         for m in self.both:	# of one that died, too
             m.check_console()
         self.net.restore()
@@ -121,7 +123,9 @@ class Machines:
             m.kill9()
             raise error
         running = [m for m in self.both if m.running]
-        vm.check_leaks(running if leaks else [])
+        self.cases += 1
+        if last or not self.cases % LEAKS_EVERY:
+            vm.check_leaks(running)
         for m in running:
             m.check_console()
         self.used = False
@@ -157,15 +161,14 @@ def machines():
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_teardown(item, nextitem):
-    item.ends_file = nextitem is None or nextitem.path != item.path
+    item.is_last = nextitem is None
 
 
 @pytest.fixture
 def pair(machines, request):
     machines.clean()
     yield Pair(machines)
-    # to look for leaks takes as long as a case
-    machines.end_case(leaks=request.node.ends_file)
+    machines.end_case(last=request.node.is_last)
 
 
 def parse_status(line):
