@@ -537,6 +537,28 @@ TEST(cores_more_writes_than_are_counted)
 	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
 }
 
+/* What the peer owes an answer for: frames that went out, and not what is read or was given up. */
+TEST(cores_frames_that_wait_for_durable)
+{
+	struct fzc_xfer *x;
+
+	paired(64);
+	CHECK(write_begin(3, 3) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	x = fzc_p_pick(&P);
+	CHECK_OR_RETURN(x && x->first == 3 && x->n == 1);
+	CHECK(!fzc_p_awaits(&P));
+	CHECK(fzc_p_sent(&P, x) && fzc_p_awaits(&P));
+	CHECK(p_gets(FZC_MSG_DURABLE, x->frame, 0) == 0);
+	CHECK(!fzc_p_awaits(&P) && !P.inflight.count);
+	CHECK(write_begin(4, 4) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 4, 4, 0, false);
+	x = fzc_p_pick(&P);
+	CHECK_OR_RETURN(x && fzc_p_sent(&P, x) && fzc_p_awaits(&P));
+	part();
+	CHECK(!fzc_p_awaits(&P) && P.unsent.count == 1);
+}
+
 TEST(cores_freezes_that_are_refused)
 {
 	u32 i, was = 0;
