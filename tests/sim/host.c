@@ -444,12 +444,17 @@ void host_wake(void)
 		h->woken |= h->state == HOP_PARKED;
 }
 
-/* A block that a write waits for and that could be sent. */
+/*
+ * A block that a write waits for and that could be sent; none when those who
+ * wait are about to look again: another write may have got a slot for it.
+ */
 u64 host_wanted(void)
 {
 	struct hop *h;
 	u64 b;
 
+	if (W.p.wake)
+		return W.blocks;
 	for (h = W.hop; h < W.hop + MAX_HOPS; h++)
 		for (b = h->first / SPB; h->state == HOP_PARKED && h->pacing && !h->woken &&
 		     b <= (h->first + h->n - 1) / SPB; b++)
