@@ -576,6 +576,26 @@ u32 host_most_open(void)
 }
 
 /*
+ * What the primary takes for the last image has changed.  After a power cut it
+ * may be the one before again, and with it what counted as changed then.
+ */
+static void rebase_extra(u32 cuts)
+{
+	u32 b;
+
+	if (cuts == W.extra_cuts)
+		return;
+	if (cuts == W.extra_before_cuts) {
+		for (b = 0; b < W.blocks; b++)
+			W.extra[b] |= W.extra_before[b];
+	} else {
+		memcpy(W.extra_before, W.extra, sizeof(W.extra));
+		W.extra_before_cuts = W.extra_cuts;
+	}
+	W.extra_cuts = cuts;
+}
+
+/*
  * After a power cut open regions count as changed, of which there are at most
  * host_most_open() unless they could not be closed; otherwise what was written.
  */
@@ -585,6 +605,7 @@ static void check_changed(bool after_crash)
 
 	if (after_crash)
 		most = W.boundless ? W.pgeo.regions : host_most_open();
+	rebase_extra(cuts);
 	for (b = 0; b < W.blocks; b++) {
 		W.extra[b] &= changed(b);
 		if (!changed(b) || W.extra[b])

@@ -474,7 +474,7 @@ static void one_more_freeze(void)
 			u64 next = fzc_p_next_number(&W.p);
 
 			p_freeze(false);
-			if (W.freeze_at || W.p.phase == FZC_PHASE_DELIVER)
+			if (W.p.phase == FZC_PHASE_CLOSE || W.p.phase == FZC_PHASE_DELIVER)
 				number = next;
 		}
 		step();

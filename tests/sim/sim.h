@@ -314,6 +314,9 @@ struct world {
 	u64 acked_number;	/* the newest that the primary knows to be committed */
 	u32 written[MAX_BLOCKS];	/* number of cuts at the last submission, plus 1; 0: never */
 	bool extra[MAX_BLOCKS];		/* counts as changed, for a reason other than that */
+	u32 extra_cuts;			/* ...since the last image, of which this is the cut */
+	bool extra_before[MAX_BLOCKS];	/* the same when the image before was the last one */
+	u32 extra_before_cuts;
 	u32 freeze_at;		/* step at which the gate was closed, 0: no */
 	bool recovering;
 	bool recovered_checked;
