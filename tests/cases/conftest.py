@@ -6,6 +6,7 @@ case begins with blank disks and a freshly loaded module, and fails when a kerne
 """
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -28,6 +29,8 @@ MKFS_EXT4 = "mkfs.ext4 -q -F"
 UUID = "8d5a6a52-5e0a-4c7e-9a34-3f1c1d7a9b10"
 MAX_DISK = 256 * MIB
 LEAKS_EVERY = 15	# cases
+RATE = re.compile(r"rate (\d+)([km])bit")
+KBIT = {"k": 1, "m": 1000}
 # dump takes images to the host; state keeps the root of a machine with systemd; spare is for a case
 SIZES = {"meta": 32 * MIB, "data": 64 * MIB, "dump": MAX_DISK, "state": 64 * MIB, "spare": MAX_DISK}
 
@@ -330,7 +333,9 @@ class Pair:
     # -- the world around
 
     def netem(self, side, words):
-        """Make the wire worse in the direction from side: "rate 4mbit delay 20ms"; "" ends it."""
+        """Make the wire worse in the direction from side: "rate 4mbit delay 20ms"; "" ends it.  Where a load
+        is slow a rate is so much lower: what is to be slower than the load stays so."""
+        words = RATE.sub(lambda m: f"rate {int(m[1]) * KBIT[m[2]] // vm.SLOW}kbit", words)
         self.side(side).run("tc qdisc del dev eth0 root 2>/dev/null; rm -f /run/netem" if not words else
                             f"touch /run/netem; tc qdisc replace dev eth0 root netem {words}")
 
