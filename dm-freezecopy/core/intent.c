@@ -6,12 +6,13 @@ enum region_state { CLOSED, WANTED, OPENING, OPEN, CLOSING, CLEARING };
 /* flags of a region */
 #define FRESH	0x01	/* opened for a parked write that has not come back yet */
 #define RESTED	0x02	/* not written since the last tick */
+#define LOOSE	0x04	/* has changed blocks that are not durable, maybe, though it is closed */
 
 u64 fzc_intent_bytes(const struct fzc_geometry *geo)
 {
-	return 2 * fzc_map_bytes(geo->blocks) + 4 * fzc_map_bytes(geo->map_pages) +
-	       2 * fzc_align8(geo->map_pages) + 2 * fzc_align8(geo->regions) +
-	       fzc_align8(2ULL * geo->regions);
+	return 2 * fzc_map_bytes(geo->blocks) + 6 * fzc_map_bytes(geo->map_pages) +
+	       fzc_map_bytes(geo->regions) + 2 * fzc_align8(geo->map_pages) +
+	       2 * fzc_align8(geo->regions) + fzc_align8(2ULL * geo->regions);
 }
 
 void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry *geo,
@@ -31,9 +32,13 @@ void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry
 		p += fzc_map_bytes(geo->map_pages);
 		fzc_map_init(&in->todo[i], p, geo->map_pages);
 		p += fzc_map_bytes(geo->map_pages);
+		fzc_map_init(&in->wrote[i], p, geo->map_pages);
+		p += fzc_map_bytes(geo->map_pages);
 		in->copy[i] = p;
 		p += fzc_align8(geo->map_pages);
 	}
+	fzc_map_init(&in->active, p, geo->regions);
+	p += fzc_map_bytes(geo->regions);
 	in->state = p;
 	p += fzc_align8(geo->regions);
 	in->flags = p;
@@ -46,6 +51,24 @@ static u32 region(const struct fzc_intent *in, u64 block)
 	return block >> in->geo->region_shift;
 }
 
+/* First region >= @r that is not CLOSED, of which there are few; or their number. */
+static u32 active(const struct fzc_intent *in, u32 r)
+{
+	return fzc_map_next(&in->active, r);
+}
+
+static void set_closed(struct fzc_intent *in, u32 r)
+{
+	in->state[r] = CLOSED;
+	fzc_map_clear(&in->active, r);
+}
+
+static void set_wanted(struct fzc_intent *in, u32 r)
+{
+	in->state[r] = WANTED;
+	fzc_map_set(&in->active, r);
+}
+
 static bool closable(const struct fzc_intent *in, u32 r)
 {
 	return in->state[r] == OPEN && !in->busy[r] && !(in->flags[r] & FRESH);
@@ -55,7 +78,7 @@ static bool any_closable(const struct fzc_intent *in)
 {
 	u32 r;
 
-	for (r = 0; r < in->geo->regions; r++)
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1))
 		if (closable(in, r))
 			return true;
 	return false;
@@ -73,15 +96,41 @@ static bool room(const struct fzc_intent *in, u32 closed)
 
 	if (in->ckpt_err && in->ckpt == FZC_CKPT_IDLE)
 		return true;
-	return in->open + (closed > most / 2 ? 0 : closed) <= most;
+	return in->active.count + (closed > most / 2 ? 0 : closed) <= most;
 }
 
-/* Ask for the closed ones of regions @r..@last to be opened. */
-static enum fzc_go want(struct fzc_intent *in, u32 r, u32 last, u32 closed)
+/*
+ * Would a crash lose nothing of a write to blocks @first..@last in region @r
+ * though that is closed?  When it was closed, all that had changed in it was
+ * durable, and stays so for as long as the generation does.
+ */
+static bool known(const struct fzc_intent *in, u32 r, u64 first, u64 last)
 {
+	u64 b = max_t(u64, first, (u64)r << in->geo->region_shift);
+	u64 end = min_t(u64, last + 1, ((u64)r + 1) << in->geo->region_shift);
+
+	if (in->flags[r] & LOOSE || in->sb->flags & (FZC_SB_CHANGED_ALL | FZC_SB_FOLDING))
+		return false;
+	for (; b < end; b++)
+		if (!fzc_map_test(&in->changed[in->sb->cur], b))
+			return false;
+	return true;
+}
+
+/* It has to be opened before such a write. */
+static bool needed(const struct fzc_intent *in, u32 r, u64 first, u64 last)
+{
+	return in->state[r] == CLOSED && !known(in, r, first, last);
+}
+
+/* Ask for the @n regions of a write that are needed to be opened. */
+static enum fzc_go want(struct fzc_intent *in, u64 first, u64 last, u32 n)
+{
+	u32 r;
+
 	if (in->failed)
 		return FZC_GO_FAIL;
-	if (!room(in, closed)) {
+	if (!room(in, n)) {
 		/* woken when some are closed, or can be */
 		if (in->ckpt == FZC_CKPT_IDLE && any_closable(in))
 			in->ckpt_wanted = true;
@@ -89,11 +138,9 @@ static enum fzc_go want(struct fzc_intent *in, u32 r, u32 last, u32 closed)
 			in->crowded = true;
 		return FZC_GO_PARK;
 	}
-	for (; r <= last; r++)
-		if (in->state[r] == CLOSED) {
-			in->state[r] = WANTED;
-			in->open++;
-		}
+	for (r = region(in, first); r <= region(in, last); r++)
+		if (needed(in, r, first, last))
+			set_wanted(in, r);
 	in->regions_wanted = true;
 	return FZC_GO_PARK;
 }
@@ -104,21 +151,23 @@ enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last)
 	bool wait = false;
 
 	for (r = from; r <= to; r++) {
-		if (in->state[r] == CLOSED)
+		if (needed(in, r, first, last))
 			closed++;
-		else if (in->state[r] != OPEN && in->state[r] != CLOSING)
+		else if (in->state[r] != CLOSED && in->state[r] != OPEN && in->state[r] != CLOSING)
 			wait = true;
 		else if (in->busy[r] == 0xffff)
 			wait = true;
 	}
 	if (closed)
-		return want(in, from, to, closed);
+		return want(in, first, last, closed);
 	if (wait)
 		return FZC_GO_PARK;
 	for (r = from; r <= to; r++) {
-		in->state[r] = OPEN;	/* R5: out of a closing */
-		in->flags[r] = 0;
 		in->busy[r]++;
+		if (in->state[r] == CLOSED)
+			continue;
+		in->state[r] = OPEN;	/* R5: out of a closing */
+		in->flags[r] &= LOOSE;
 	}
 	return FZC_GO_DATA;
 }
@@ -140,7 +189,7 @@ void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last)
 	uncrowd(in);
 }
 
-void fzc_intent_add(struct fzc_intent *in, u64 block)
+void fzc_intent_mark(struct fzc_intent *in, u64 block)
 {
 	u8 cur = in->sb->cur;
 
@@ -148,16 +197,20 @@ void fzc_intent_add(struct fzc_intent *in, u64 block)
 		fzc_map_set(&in->dirty[cur], (u32)block / (u32)FZC_MAP_BITS);
 }
 
-void fzc_intent_mark(struct fzc_intent *in, u64 block)
+void fzc_intent_add(struct fzc_intent *in, u64 block)
 {
-	WARN_ON_ONCE(!in->busy[region(in, block)]);
-	fzc_intent_add(in, block);
+	in->flags[region(in, block)] |= LOOSE;
+	fzc_intent_mark(in, block);
 }
 
 void fzc_intent_unmark(struct fzc_intent *in, u64 block)
 {
 	u8 cur = in->sb->cur;
+	u32 r = region(in, block);
 
+	/* a write may be in flight that relies on it: see known() */
+	if (in->state[r] != OPEN && in->busy[r])
+		return;
 	if (fzc_map_clear(&in->changed[cur], block))
 		fzc_map_set(&in->dirty[cur], (u32)block / (u32)FZC_MAP_BITS);
 }
@@ -185,13 +238,20 @@ void fzc_intent_cut(struct fzc_intent *in)
 	sb->gen[sb->cur] = ++sb->next_gen;
 }
 
+/* What there was to write of an area is not written any more. */
+static void drop_pages(struct fzc_intent *in, u8 area)
+{
+	fzc_map_zero(&in->dirty[area]);
+	fzc_map_zero(&in->todo[area]);
+	fzc_map_zero(&in->wrote[area]);
+}
+
 void fzc_intent_forget(struct fzc_intent *in)
 {
 	u8 other = !in->sb->cur;
 
 	in->sb->gen[other] = 0;
-	fzc_map_zero(&in->dirty[other]);
-	fzc_map_zero(&in->todo[other]);
+	drop_pages(in, other);
 	in->wiping = true;
 }
 
@@ -200,7 +260,7 @@ static void keep_open(struct fzc_intent *in)
 {
 	u32 r;
 
-	for (r = 0; r < in->geo->regions; r++)
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1))
 		if (in->state[r] == CLOSING)
 			in->state[r] = OPEN;
 }
@@ -215,8 +275,7 @@ void fzc_intent_fold(struct fzc_intent *in)
 	 * The other area's set empties in memory while its pages still count:
 	 * they are not written any more, and no region may rely on it.
 	 */
-	fzc_map_zero(&in->dirty[other]);
-	fzc_map_zero(&in->todo[other]);
+	drop_pages(in, other);
 	keep_open(in);
 }
 
@@ -249,12 +308,12 @@ void fzc_intent_tick(struct fzc_intent *in)
 
 	if (in->fold_ckpt)
 		in->ckpt_wanted = true;
-	for (r = 0; r < in->geo->regions; r++) {
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		if (in->state[r] != OPEN || in->busy[r])
 			continue;
 		if (in->flags[r] & RESTED)
 			in->ckpt_wanted = true;
-		in->flags[r] = RESTED;	/* and no longer FRESH */
+		in->flags[r] = (in->flags[r] & LOOSE) | RESTED;	/* and no longer FRESH */
 	}
 	uncrowd(in);
 	/* the first copy notes its progress */
@@ -271,24 +330,28 @@ void fzc_intent_close_all(struct fzc_intent *in)
 
 bool fzc_intent_clean(const struct fzc_intent *in)
 {
-	return !in->open && in->ckpt == FZC_CKPT_IDLE && !in->regions_writing &&
+	return !in->active.count && in->ckpt == FZC_CKPT_IDLE && !in->regions_writing &&
 	       !in->dirty[0].count && !in->dirty[1].count && !in->folding && !in->fold_ckpt &&
 	       !in->wiping;
 }
 
+/* In turn: half of what is open, or all. */
 static void pick_victims(struct fzc_intent *in)
 {
-	u32 n, left = in->ckpt_all ? U32_MAX : max_t(u32, in->open / 2, 1), r = in->victims;
+	u32 n = in->active.count, r = in->victims;
+	u32 left = in->ckpt_all ? n : max_t(u32, n / 2, 1);
 
-	for (n = 0; n < in->geo->regions && left; n++, r++) {
+	for (; n && left; n--, r++) {
+		r = active(in, r);
 		if (r >= in->geo->regions)
-			r = 0;
+			r = active(in, 0);
 		if (in->ckpt_all)
 			in->flags[r] &= ~FRESH;
-		if (closable(in, r)) {
-			in->state[r] = CLOSING;
-			left--;
-		}
+		if (!closable(in, r))
+			continue;
+		in->state[r] = CLOSING;
+		in->flags[r] &= ~LOOSE;	/* what changes without it from now on sets it again */
+		left--;
 	}
 	in->victims = r;
 }
@@ -310,13 +373,19 @@ static void ckpt_end(struct fzc_intent *in)
 		in->sb_dirty = true;
 }
 
-/* Give up a checkpoint: nothing is closed. */
+/*
+ * Give up a checkpoint: nothing is closed.  The next tick tries again, and with
+ * it all pages: what a flush that failed has lost is not to be had by another.
+ */
 static void ckpt_fail(struct fzc_intent *in)
 {
+	int a;
+
+	for (a = 0; a < 2; a++)
+		fzc_map_move(&in->wrote[a], &in->dirty[a], U32_MAX);
 	keep_open(in);
 	in->ckpt_err = true;
 	ckpt_end(in);
-	/* what was not written is still dirty; the next tick tries again */
 }
 
 void fzc_intent_synced(struct fzc_intent *in, int err)
@@ -357,6 +426,7 @@ static bool next_page(struct fzc_intent *in, struct fzc_act *act, struct fzc_pag
 		if (p == in->geo->map_pages)
 			continue;
 		fzc_map_clear(&in->todo[a], p);
+		fzc_map_set(&in->wrote[a], p);
 		fzc_map_export(&in->changed[a], p * FZC_BODY, page->body, FZC_BODY);
 		fzc_page_seal(page, FZC_PAGE_BITMAP, in->sb->format, ++*in->seq, in->sb->gen[a], p);
 		write_act(act, FZC_JOB_CKPT_PAGE,
@@ -374,12 +444,12 @@ static void encode_regions(struct fzc_intent *in, struct fzc_page *page)
 	u32 r;
 
 	memset(page, 0, sizeof(*page));
-	for (r = 0; r < in->geo->regions; r++) {
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		if (in->state[r] == WANTED)
 			in->state[r] = OPENING;
 		if (in->state[r] == CLOSING && in->ckpt == FZC_CKPT_CLEAR)
 			in->state[r] = CLEARING;
-		if (in->state[r] != CLOSED && in->state[r] != CLEARING)
+		if (in->state[r] != CLEARING)
 			page->body[r / 8] |= 1 << (r % 8);
 	}
 	fzc_page_seal(page, FZC_PAGE_REGIONS, in->sb->format, ++*in->seq, 0, 0);
@@ -395,14 +465,13 @@ static void regions_done(struct fzc_intent *in, int err)
 		in->failed = true;
 	else
 		in->region_copy ^= 1;
-	for (r = 0; r < in->geo->regions; r++) {
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		if (in->state[r] == OPENING && !err) {
 			in->state[r] = OPEN;
-			in->flags[r] = FRESH;
+			in->flags[r] = (in->flags[r] & LOOSE) | FRESH;
 		} else if (in->state[r] == OPENING || in->state[r] == CLEARING) {
 			/* a write that failed may be there all the same: do not rely on the flag */
-			in->state[r] = CLOSED;
-			in->open--;
+			set_closed(in, r);
 		}
 	}
 	if (in->ckpt == FZC_CKPT_CLEAR && !in->regions_wanted) {
@@ -480,6 +549,8 @@ void fzc_intent_done(struct fzc_intent *in, const struct fzc_act *act, int err)
 			ckpt_fail(in);
 			break;
 		}
+		fzc_map_zero(&in->wrote[0]);
+		fzc_map_zero(&in->wrote[1]);
 		in->ckpt = FZC_CKPT_CLEAR;
 		in->regions_wanted = true;
 		break;
@@ -500,7 +571,7 @@ bool fzc_intent_load_regions(struct fzc_intent *in, const struct fzc_page *a,
 	for (r = 0; r < in->geo->regions; r++)
 		if (page->body[r / 8] >> (r % 8) & 1) {
 			in->state[r] = OPEN;
-			in->open++;
+			fzc_map_set(&in->active, r);
 		}
 	return true;
 }
@@ -523,10 +594,10 @@ void fzc_intent_replay(struct fzc_intent *in)
 	u64 b;
 	u32 r;
 
-	for (r = 0; r < in->geo->regions; r++) {
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		u64 end = min_t(u64, ((u64)r + 1) << in->geo->region_shift, in->geo->blocks);
 
-		for (b = (u64)r << in->geo->region_shift; in->state[r] == OPEN && b < end; b++)
-			fzc_intent_add(in, b);
+		for (b = (u64)r << in->geo->region_shift; b < end; b++)
+			fzc_intent_mark(in, b);
 	}
 }

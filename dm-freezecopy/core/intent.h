@@ -33,11 +33,12 @@ struct fzc_intent {
 	struct fzc_map changed[2];
 	struct fzc_map dirty[2];	/* pages of an area that differ from disk */
 	struct fzc_map todo[2];		/* pages that the checkpoint still has to write */
+	struct fzc_map wrote[2];	/* pages that it wrote, not flushed yet */
 	u8 *copy[2];
+	struct fzc_map active;	/* regions not CLOSED */
 	u8 *state;		/* of a region */
 	u8 *flags;
 	u16 *busy;		/* writes in flight in it */
-	u32 open;		/* regions not CLOSED */
 	u32 victims;		/* where to look for regions to close */
 	u8 region_copy;
 	bool regions_wanted;	/* the region page has to be written */

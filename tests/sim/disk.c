@@ -22,19 +22,29 @@ u64 blob_put(const void *bytes)
 	return BLOB | nblobs++;
 }
 
-void page_get(const struct disk *d, u64 offset, struct fzc_page *page)
+static void get(const u64 *sectors, u64 offset, struct fzc_page *page)
 {
 	u32 s = offset / FZC_SECTOR, i;
 
 	for (i = 0; i < SPB; i++) {
 		u8 *to = (u8 *)page + i * FZC_SECTOR;
-		u64 v = d->cur[s + i];
+		u64 v = sectors[s + i];
 
 		if (v & BLOB)
 			memcpy(to, blobs[v & ~BLOB], FZC_SECTOR);
 		else
 			memset(to, v ? 0x55 : 0, FZC_SECTOR);
 	}
+}
+
+void page_get(const struct disk *d, u64 offset, struct fzc_page *page)
+{
+	get(d->cur, offset, page);
+}
+
+void page_durable(const struct disk *d, u64 offset, struct fzc_page *page)
+{
+	get(d->dur, offset, page);
 }
 
 void disk_init(struct disk *d, u32 sectors)

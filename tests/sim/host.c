@@ -7,6 +7,7 @@
 #include "sim.h"
 
 #define MAX_PARKED	4000U	/* steps */
+#define HOT_SPOTS	6U	/* more than regions that may be open */
 
 static u32 end_pos(u32 s)
 {
@@ -161,20 +162,47 @@ static void refused(struct hop *h)
 	say("host: error for sectors %u+%u: %llu", h->first, h->n, (unsigned long long)h->val);
 }
 
-/* R5: a write that may start is in regions that a crash would show as open. */
-static void check_flagged(u64 first, u64 last)
+/* Of a pair of pages of meta, the one that a power cut would leave at least; NULL: none. */
+static const struct fzc_page *durable_page(struct fzc_page page[2], u64 at, u64 other,
+					   enum fzc_page_kind kind, u64 gen)
 {
-	static struct fzc_page page[2];
-	u64 r;
 	int pick;
 
-	page_get(&W.pd[FZC_META], FZC_OFF_REGIONS, &page[0]);
-	page_get(&W.pd[FZC_META], FZC_OFF_REGIONS + FZC_PAGE, &page[1]);
-	pick = fzc_page_pick(&page[0], &page[1], FZC_PAGE_REGIONS, W.p.sb.format, 0, 0);
-	for (r = first >> W.pgeo.region_shift; r <= last >> W.pgeo.region_shift; r++)
-		if (pick < 0 || !(page[pick].body[r / 8] >> (r % 8) & 1))
-			fail("R5: a write to region %llu starts, whose flag is not durable",
-			     (unsigned long long)r);
+	page_durable(&W.pd[FZC_META], at, &page[0]);
+	page_durable(&W.pd[FZC_META], other, &page[1]);
+	pick = fzc_page_pick(&page[0], &page[1], kind, W.p.sb.format, gen, 0);
+	return pick < 0 ? NULL : &page[pick];
+}
+
+static bool durably(const struct fzc_page *page, u64 bit)
+{
+	return page && page->body[bit / 8] >> (bit % 8) & 1;
+}
+
+/*
+ * R5: after a crash, a block whose write may start counts as changed: its region
+ * is durably open, or it has durably changed in this generation.
+ */
+static void check_flagged(u64 first, u64 last)
+{
+	static struct fzc_page flags[2], bits[2];
+	const struct fzc_page *open, *changed = NULL;
+	u8 cur = W.p.sb.cur;
+	u64 b;
+
+	open = durable_page(flags, FZC_OFF_REGIONS, FZC_OFF_REGIONS + FZC_PAGE, FZC_PAGE_REGIONS, 0);
+	for (b = first; b <= last; b++) {
+		if (durably(open, b >> W.pgeo.region_shift))
+			continue;
+		if (!changed)
+			changed = durable_page(bits, fzc_area_offset(&W.pgeo, cur, 0, 0),
+					       fzc_area_offset(&W.pgeo, cur, 0, 1), FZC_PAGE_BITMAP,
+					       W.p.sb.gen[cur]);
+		if (!durably(changed, b))
+			fail("R5: a write to block %llu starts that would not count as changed after a crash",
+			     (unsigned long long)b);
+		W.st.known++;
+	}
 }
 
 static void try_write(struct hop *h)
@@ -196,8 +224,7 @@ static void try_write(struct hop *h)
 		fail("P3: a write was refused (%d)", go);
 		return;
 	}
-	if (W.p.in.failed)
-		check_flagged(first, last);
+	check_flagged(first, last);
 	h->state = HOP_BUSY;
 	h->err = false;
 	h->diff_err = false;
@@ -309,7 +336,7 @@ static void new_write(struct hop *h)
 	u32 s;
 
 	h->n = chance(50) ? 1 + below(SPB) : 1 + below(MAX_WRITE * SPB);
-	h->first = below(W.sectors);
+	h->first = W.hot && chance(80) ? below(HOT_SPOTS) * (W.sectors / HOT_SPOTS) + below(SPB) : below(W.sectors);
 	h->n = min(h->n, W.sectors - h->first);
 	if (chance(30)) {	/* whole blocks */
 		h->first = h->first / SPB * SPB;

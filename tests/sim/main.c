@@ -146,6 +146,7 @@ static void make_world(u64 seed, bool verbose)
 	W.sick = chance(15) && !W.plan.armed && !on_point;
 	W.sopts.verify = chance(30);
 	W.slow = chance(30);
+	W.hot = chance(30);
 	W.lacks = chance(20);
 	W.pace = chance(20) ? 0 : 20 << below(6);
 	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
@@ -671,6 +672,7 @@ static void print_stats(const struct stats *st, double seconds)
 	       (unsigned long long)st->rollbacks, (unsigned long long)st->heals);
 	printf("%llu images not committed because of a rotten block\n",
 	       (unsigned long long)st->verify_bad);
+	printf("%llu blocks written in closed regions\n", (unsigned long long)st->known);
 	printf("%llu I/O errors, %llu host writes failed because of one\n",
 	       (unsigned long long)st->io_errors, (unsigned long long)st->host_errors);
 	printf("%llu images of more blocks than slots; %llu writes paced, %llu of them went on in time, %llu late\n",

@@ -142,7 +142,7 @@ static void boot_done(void)
 		return;
 	W.pstate = RUNNING;
 	host_check_primary(true);
-	W.boundless = W.p.in.open > host_most_open();
+	W.boundless = W.p.in.active.count > host_most_open();
 	expect_p_up();
 	say("primary: up, image %llu, phase %u", (unsigned long long)W.p.sb.image.number, W.p.phase);
 }
@@ -165,8 +165,8 @@ static void check_open(void)
 	u32 most = host_most_open();
 
 	W.boundless |= in->ckpt_err || in->failed;
-	if (in->open > most && !W.boundless)
-		fail("P4: %u regions are open, expected %u at most", in->open, most);
+	if (in->active.count > most && !W.boundless)
+		fail("P4: %u regions are open, expected %u at most", (u32)in->active.count, most);
 }
 
 /* One action. */

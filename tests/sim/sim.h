@@ -66,6 +66,8 @@ void disk_flush_end(struct disk *d, struct disk_mark *m);
 void blob_reset(void);
 u64 blob_put(const void *bytes);
 void page_get(const struct disk *d, u64 offset, struct fzc_page *page);
+/* What a power cut leaves at least. */
+void page_durable(const struct disk *d, u64 offset, struct fzc_page *page);
 
 /* ---- I/O in flight ---- */
 
@@ -165,6 +167,7 @@ struct stats {
 	u64 tight, paced, paced_ok, paced_late, verify_bad, no_memory;
 	u64 hits[P_MODES][S_MODES][F_NR];
 	u64 io_errors, host_errors;
+	u64 known;	/* blocks written in closed regions */
 };
 
 enum node_state { DOWN, LOADING, RUNNING, STOPPING };
@@ -267,6 +270,7 @@ struct world {
 	bool sick;	/* flushes fail now and then */
 	bool lacks;	/* memory for slots, now and then */
 	bool slow;	/* some I/O takes very long */
+	bool hot;	/* the host writes mostly to a few places */
 	bool p_drops, s_drops;	/* that side has to end its connection */
 	bool calm;	/* no more faults: progress is owed */
 	u32 pace;	/* steps that a write may be made to wait for a slot */
