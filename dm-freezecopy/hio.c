@@ -90,6 +90,51 @@ static void pace(struct fzc_dev *dev, struct fzc_hio *h)
 	queue_delayed_work(dev->wq, &s->pace_work, max_t(long, h->late_at - jiffies, 1));
 }
 
+/* A first content that is whole needs no completing. */
+static void simplify(const struct fzc_hio *h, u64 block, struct fzc_spot *spot)
+{
+	u64 head = block << h->dev->geo.block_shift;
+
+	if (spot->kind == FZC_SPOT_NEW && start_of(h) <= head &&
+	    end_of(h) >= head + fzc_dev_block_bytes(h->dev, block))
+		spot->kind = FZC_SPOT_AT;
+}
+
+/*
+ * A bio within one block is passed on to wherever that is, unless that takes
+ * more than another address.  False: it has to be carried out in parts.
+ */
+static bool pass_on(struct fzc_dev *dev, struct bio *bio)
+{
+	struct fzc_hio *h = hio_of(bio);
+	struct fzc_hio_set *s = &dev->hio;
+	struct fzc_spot spot;
+	bool slot;
+
+	if (h->first != h->last || is_zeroes(bio))
+		return false;
+	s->ops->place(dev, h, h->first, &spot);
+	simplify(h, h->first, &spot);
+	slot = spot.dev != FZC_DATA && (spot.kind == FZC_SPOT_AT || spot.kind == FZC_SPOT_CHECK);
+	if (spot.kind != FZC_SPOT_AT) {
+		if (slot && !h->write)
+			s->ops->put(dev, spot.dev, spot.slot, 1);
+		return false;
+	}
+	h->held = true;
+	h->which = spot.dev;
+	h->slot = spot.slot;
+	h->diff = slot && h->write;
+	h->reads_slot = slot && !h->write;
+	bio_set_dev(bio, dev->bdev[spot.dev]);
+	if (slot)	/* the ticket that it waits for flushes DIFF */
+		bio->bi_opf &= ~REQ_FUA;
+	bio->bi_iter.bi_sector = (fzc_dev_at(dev, spot.dev, h->first, spot.slot) >> SECTOR_SHIFT) +
+				 h->iter.bi_sector -
+				 (h->first << (dev->geo.block_shift - SECTOR_SHIFT));
+	return true;
+}
+
 /* DM_MAPIO_*: REMAPPED is to be submitted, else the bio is taken or refused. */
 static int begin(struct fzc_dev *dev, struct bio *bio)
 {
@@ -101,10 +146,13 @@ static int begin(struct fzc_dev *dev, struct bio *bio)
 	h->pacing = false;
 	switch (s->ops->begin(dev, h)) {
 	case FZC_GO_DATA:
+		h->which = FZC_DATA;
 		bio_set_dev(bio, dev->bdev[FZC_DATA]);
 		bio->bi_opf = opf_of(bio);
 		return DM_MAPIO_REMAPPED;
 	case FZC_GO_MIXED:
+		if (!h->flush && pass_on(dev, bio))
+			return DM_MAPIO_REMAPPED;
 		if (h->flush) {
 			bio_list_add(&s->waiting, bio);
 			fzc_engine_kick(dev);
@@ -157,6 +205,16 @@ int fzc_hio_map(struct fzc_dev *dev, struct bio *bio)
 	return r;
 }
 
+static void note_error(struct fzc_hio *h, u8 which, blk_status_t status)
+{
+	if (!status)
+		return;
+	if (h->write && which != FZC_DATA)
+		h->diff_err = true;
+	else
+		h->status = status;
+}
+
 /* All of a bio ended.  True: complete it. */
 static bool finish(struct fzc_dev *dev, struct bio *bio)
 {
@@ -165,9 +223,13 @@ static bool finish(struct fzc_dev *dev, struct bio *bio)
 	bool done = false;
 
 	spin_lock_irqsave(&dev->lock, flags);
+	if (h->reads_slot)
+		dev->hio.ops->put(dev, h->which, h->slot, 1);
+	h->reads_slot = false;
 	switch (dev->hio.ops->end(dev, h)) {
 	case FZC_HIO_AGAIN:
 		bio->bi_iter = h->iter;
+		bio->bi_opf |= h->fua ? REQ_FUA : 0;
 		bio->bi_status = BLK_STS_OK;
 		h->status = BLK_STS_OK;
 		h->diff = false;
@@ -194,8 +256,11 @@ int fzc_hio_endio(struct fzc_dev *dev, struct bio *bio, blk_status_t *error)
 	if (!h->held)
 		return DM_ENDIO_DONE;
 	h->held = false;
-	h->status = *error;
-	return finish(dev, bio) ? DM_ENDIO_DONE : DM_ENDIO_INCOMPLETE;
+	note_error(h, h->which, *error);
+	if (!finish(dev, bio))
+		return DM_ENDIO_INCOMPLETE;
+	*error = h->status;
+	return DM_ENDIO_DONE;
 }
 
 static void part_done(struct bio *parent)
@@ -208,16 +273,6 @@ static void part_done(struct bio *parent)
 		parent->bi_status = h->status;
 		bio_endio(parent);
 	}
-}
-
-static void note_error(struct fzc_hio *h, u8 which, blk_status_t status)
-{
-	if (!status)
-		return;
-	if (h->write && which != FZC_DATA)
-		h->diff_err = true;
-	else
-		h->status = status;
 }
 
 static void part_ended(struct bio *bio)
@@ -523,16 +578,6 @@ static void submit_run(struct bio *parent, u64 block, u32 n, const struct fzc_sp
 				    slots && !h->write ? n : 0);
 		break;
 	}
-}
-
-/* A first content that is whole needs no completing. */
-static void simplify(const struct fzc_hio *h, u64 block, struct fzc_spot *spot)
-{
-	u64 head = block << h->dev->geo.block_shift;
-
-	if (spot->kind == FZC_SPOT_NEW && start_of(h) <= head &&
-	    end_of(h) >= head + fzc_dev_block_bytes(h->dev, block))
-		spot->kind = FZC_SPOT_AT;
 }
 
 static bool follows(const struct fzc_spot *a, const struct fzc_spot *b)

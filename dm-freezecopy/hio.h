@@ -31,6 +31,9 @@ struct fzc_hio {
 	bool diff_err;
 	bool again;		/* AGAIN was said, and it has not begun again yet */
 	bool held;		/* was passed on, the role has to hear of its end */
+	bool reads_slot;	/* ...and has a reference of slot @slot of @which */
+	u8 which;		/* device that it was passed on to */
+	u32 slot;
 	bool paced;		/* was made to wait for a slot */
 	bool pacing;		/* ...and waits now */
 	u8 token;		/* the role's own */
@@ -100,6 +103,12 @@ void fzc_hio_exit(struct fzc_dev *dev);
 /* dm's map and end_io. */
 int fzc_hio_map(struct fzc_dev *dev, struct bio *bio);
 int fzc_hio_endio(struct fzc_dev *dev, struct bio *bio, blk_status_t *error);
+
+/* Is there any that waits for a wake?  Under the device's lock. */
+static inline bool fzc_hio_parked(const struct fzc_hio_set *s)
+{
+	return !bio_list_empty(&s->parked);
+}
 
 /* Parked bios may try again.  Sleeps. */
 void fzc_hio_wake(struct fzc_dev *dev);

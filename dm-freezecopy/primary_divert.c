@@ -74,7 +74,7 @@ static enum fzc_hio_end divert_end(struct fzc_dev *dev, struct fzc_hio *h)
 	if (h->again)
 		return FZC_HIO_AGAIN;
 	fzc_primary_note_cut(pr);
-	if (pr->core.wake || pr->core.gate_closed)
+	if ((pr->core.wake && fzc_hio_parked(&dev->hio)) || pr->core.gate_closed)
 		fzc_engine_kick(dev);
 	else
 		fzc_engine_kick_soon(dev);

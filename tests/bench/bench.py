@@ -1,0 +1,191 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""How fast, next to the raw disk, dm-linear, dm-snapshot and DRBD, in one guest that counts instructions.
+
+    bench.py [--quick [--update]] [--only PART,...]
+
+Prints a table of every row with what it is compared with, its ratio and the goal, and leaves
+BUILD/bench/results.json, results.csv and plots.  --quick: the rows that need no connection, which
+fail when a ratio is more than 3 % worse than the one in expected.json (--update writes that file).
+"""
+
+import argparse
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))
+import icount  # noqa: E402
+
+vm = icount.vm
+HERE = Path(__file__).resolve().parent
+FALL = 0.03
+MARK = "=== "
+# What is run in the guest, in this order.
+PARTS = ("local", "drbd_alone", "alone", "cold", "frozen", "drbd_connected", "connected", "drbd_slow", "slow", "copy",
+         "commit", "merge", "restart", "1tib", "16tib")
+QUICK = ("local", "drbd_alone", "alone", "cold", "frozen")
+LINKS = {"20mbit": "20 Mbit/s 25 ms", "100mbit": "100 Mbit/s 100 ms", "1gbit": "1 Gbit/s 1 ms",
+         "lossy": "100 Mbit/s 25 ms, 1 % loss"}
+
+
+class Row:
+    """A figure, what it is compared with, and the goal of their ratio: at least, or with @most at most."""
+
+    def __init__(self, text, case, metric, unit, against=None, goal=None, most=False, other=None):
+        self.text, self.case, self.metric, self.unit = text, case, metric, unit
+        self.against, self.other, self.goal, self.most = against, other or metric, goal, most
+
+    def result(self, figures):
+        """As in results.json; None when its part was not run."""
+        value = figures.get(self.case, {}).get(self.metric)
+        base = figures.get(self.against, {}).get(self.other) if isinstance(self.against, str) else self.against
+        if value is None or (self.against is not None and not base):
+            return None
+        ratio = value / base if base else None
+        met = None
+        if self.goal is not None:
+            met = ratio <= self.goal if self.most else ratio >= self.goal
+        return {"case": self.case, "metric": self.metric, "value": value, "unit": self.unit, "text": self.text,
+                "against": self.against, "ratio": ratio, "goal": self.goal, "at_most": self.most, "met": met}
+
+
+def iops(text, case, against=None, goal=None):
+    return Row(text, case, "iops", "IOPS", against, goal)
+
+
+ROWS = [
+    iops("raw disk, 4 KiB random write", "raw-randwrite", "linear-randwrite"),
+    iops("raw disk, 4 KiB random read", "raw-randread", "linear-randread"),
+    iops("dm-linear, 4 KiB random write", "linear-randwrite"),
+    iops("dm-linear, 4 KiB random read", "linear-randread"),
+    iops("dm-snapshot, first write of each 4 KiB chunk", "snapshot-cow", "linear-randwrite"),
+    iops("dm-snapshot, chunks already copied, write", "snapshot-randwrite", "linear-randwrite"),
+    iops("dm-snapshot, read", "snapshot-randread", "linear-randread"),
+    iops("DRBD 8.4.11, in-tree, not connected, write", "drbd-alone-randwrite", "linear-randwrite"),
+    iops("DRBD 8.4.11, in-tree, not connected, read", "drbd-alone-randread", "linear-randread"),
+    iops("not connected, write", "alone-randwrite", "linear-randwrite", 0.95),
+    iops("not connected, read", "alone-randread", "linear-randread", 0.97),
+    iops("not connected, write, regions open", "alone-warm", "linear-randwrite"),
+    iops("cold write, every region new", "cold-randwrite", "linear-randwrite", 0.6),
+    iops("frozen, first write of each block", "frozen-first", "linear-randwrite", 0.75),
+    iops("frozen, diverted, write", "frozen-randwrite", "linear-randwrite", 0.75),
+    iops("frozen, first write, against dm-snapshot", "frozen-first", "snapshot-cow", 1.6),
+    iops("frozen, diverted, read", "frozen-randread", "linear-randread", 0.9),
+    iops("DRBD A connected, 4 KiB random write", "drbd-randwrite"),
+    iops("connected, 4 KiB random write, while writing", "connected-randwrite", "drbd-randwrite"),
+    Row("connected, 4 KiB random write, until in sync", "connected-randwrite", "synced_bytes_per_s", "B/s",
+        "drbd-randwrite", 2.5),
+    Row("connected, 64 KiB write, until in sync", "connected-write64k", "synced_bytes_per_s", "B/s", "drbd-write64k",
+        1.5),
+    Row("connected, 1 MiB write, until in sync", "connected-write1m", "synced_bytes_per_s", "B/s", "drbd-write1m", 1.5),
+    iops("DRBD A, 20 Mbit/s 25 ms, zipf write", "drbd-slow"),
+    iops("20 Mbit/s 25 ms, zipf write, against no link", "slow", "slow-nolink", 0.9),
+    iops("20 Mbit/s 25 ms, zipf write, against DRBD A", "slow", "drbd-slow", 100),
+    Row("20 Mbit/s 25 ms, zipf write, 99th percentile", "slow", "p99_us", "us", "slow-alone", 1.2, most=True),
+    Row("20 Mbit/s 25 ms, bytes on the wire, against blocks sent", "slow", "wire_bytes", "B", "slow", 1.03, most=True,
+        other="sent_bytes"),
+    *(Row(f"{what}, {LINKS[name]}, against TCP", f"{case}-{name}", "bytes_per_s", "B/s", f"tcp-{name}", 0.95,
+          other="tcp_bytes_per_s")
+      for name in LINKS for what, case in (("first copy", "first-copy"), ("catch-up", "catch-up"),
+                                           ("freeze drain", "drain"))),
+    Row("commit of what has arrived, against a round trip", "commit", "ns", "ns", 50e6, 1.2, most=True),
+    Row("merge, against a copy of the same bytes", "merge", "bytes_per_s", "B/s", "merge-dd", 0.7),
+    Row("restart with a full difference volume", "restart", "usable_ns", "ns"),
+    *(Row(f"freeze stall, {text}", case, f"stall{n}_ms", "ms", 1, 1, most=True)
+      for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks")) for n in (1, 2)),
+    Row("memory of block sets, bytes a block, against 5 bits and 1 %", "1tib", "map_bits", "bit", 5, 1.01, most=True),
+    *(Row(f"create and connect, {text}", case, "create_ns", "ns")
+      for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks"))),
+]
+
+
+def fio_figures(text):
+    job = json.loads(text[text.index("{"):text.rindex("}") + 1])["jobs"][0]
+    if job["error"]:
+        raise icount.GuestError(f"fio: error {job['error']}")
+    way = max((job["read"], job["write"]), key=lambda d: d["total_ios"])
+    return {"iops": way["iops"], "bytes": way["io_bytes"], "mean_us": way["lat_ns"]["mean"] / 1000,
+            "p99_us": way["clat_ns"]["percentile"]["99.000000"] / 1000, "max_us": way["lat_ns"]["max"] / 1000}
+
+
+def parse(out):
+    figures = {}
+    for part in out.split("\n" + MARK)[1:]:
+        case, key, *rest = part.split(maxsplit=2)
+        of = figures.setdefault(case, {})
+        if key == "fio":
+            of.update(fio_figures(rest[0]))
+        elif rest:
+            of[key] = float(rest[0].split()[0])
+    for of in figures.values():
+        if "total_ns" in of:
+            of["synced_bytes_per_s"] = of["bytes"] * 1e9 / of["total_ns"]
+        if "mem_maps" in of:
+            of["map_bits"] = of["mem_maps"] * 8 / of["blocks"]
+    return figures
+
+
+def report(results):
+    print(f"{'':<62} {'measured':>14}      {'ratio':>9}  {'goal':>7}")
+    for r in results:
+        ratio = "" if r["ratio"] is None else f"{r['ratio']:9.3f}"
+        goal = "" if r["goal"] is None else f"{'<=' if r['at_most'] else '>='} {r['goal']}"
+        met = {None: "", True: "met", False: "NOT MET"}[r["met"]]
+        print(f"{r['text']:<62} {r['value']:>14,.0f} {r['unit']:<4} {ratio:>9}  {goal:>7}  {met}")
+
+
+def gate(results):
+    """Rows whose ratio fell.  Prints the totals."""
+    expected = json.loads((HERE / "expected.json").read_text())
+    passed = failed = 0
+    for r in results:
+        want = expected.get(f"{r['case']} {r['metric']} {r['against']}")
+        if want is None:
+            continue
+        bad = r["ratio"] > want * (1 + FALL) if r["at_most"] else r["ratio"] < want * (1 - FALL)
+        if bad:
+            print(f"FELL: {r['text']}: {r['ratio']:.3f}, expected {want:.3f}")
+        passed, failed = passed + (not bad), failed + bad
+    failed += len(expected) - passed - failed	# rows that are gone
+    print(f"{passed} passed, {failed} failed")
+    return failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--update", action="store_true", help="write expected.json")
+    parser.add_argument("--only", help="parts, of " + ", ".join(PARTS))
+    args = parser.parse_args()
+    parts = args.only.split(",") if args.only else QUICK if args.quick else PARTS
+    words = "ios=40000 seconds=30 copy_mib=64\n"
+    script = words + (HERE / "guest.sh").read_text() + "\n".join(f"measure_{p}" for p in parts)
+    out = icount.run(script, memory=3072, timeout=3600)
+    folder = vm.BUILD / "bench"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "guest.log").write_text(out)
+    figures = parse("\n" + out)
+    results = [r for r in (row.result(figures) for row in ROWS) if r]
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    with open(folder / "results.csv", "w", newline="") as f:
+        table = csv.DictWriter(f, results[0])
+        table.writeheader()
+        table.writerows(results)
+    report(results)
+    if args.update:
+        (HERE / "expected.json").write_text(json.dumps(
+            {f"{r['case']} {r['metric']} {r['against']}": round(r["ratio"], 4) for r in results if r["ratio"]},
+            indent=1) + "\n")
+    return gate(results) != 0 if args.quick else 0
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except icount.GuestError as e:
+        sys.exit(f"bench: {e}")
+    except subprocess.CalledProcessError as e:
+        sys.exit(f"bench: {e}")

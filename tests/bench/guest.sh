@@ -1,0 +1,475 @@
+# shellcheck shell=dash
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# What the guest of bench.py measures with: disks in memory, the devices that are compared, loads,
+# links, and waiting.  A line "=== CASE KEY VALUE" is a figure; after "=== CASE fio" follows what
+# fio printed.
+set -e
+
+disk_mib=288		# of each disk in memory
+set_mib=256		# of them the loads use so much, so that a difference volume has room for all
+sectors=$((disk_mib * 2048))
+pair=6f0c2b5e-8a52-4f9e-9a1b-0d6b3c1f2e11
+drbd=/lib/drbd/drbdsetup-84
+
+figure() {
+	echo "=== $1 $2 $3"
+}
+
+# Nanoseconds of the guest's clock.
+now() {
+	date +%s%N
+}
+
+# ram0 to ram7, empty.
+disks() {
+	modprobe -r brd
+	modprobe brd rd_nr=8 rd_size=$((disk_mib * 1024))
+}
+
+# Not zeroes, which have a short way of their own.
+fill() {
+	fio --name=fill --filename="$1" --size="${2:-$set_mib}M" --rw=write --bs=1M --direct=1 --ioengine=psync \
+		--refill_buffers=1 --randrepeat=1 --output=/dev/null
+	blockdev --flushbufs "$1"
+}
+
+# load CASE DEVICE WORD...: fio at depth 16, and what it says
+load() {
+	load_case=$1
+	load_device=$2
+	shift 2
+	echo "=== $load_case fio"
+	fio --name=load --filename="$load_device" --size="${set_mib}M" --direct=1 --ioengine=libaio --iodepth=16 \
+		--randrepeat=1 --output-format=json "$@"
+}
+
+quick_loads() {
+	load "$1-randwrite" "$2" --rw=randwrite --bs=4k --number_ios="$ios"
+	load "$1-randread" "$2" --rw=randread --bs=4k --number_ios="$ios"
+}
+
+# ---- links: both directions cross the loopback device ----
+
+link() {
+	tc qdisc del dev lo root 2>/dev/null || :
+	case $1 in
+	none) ;;
+	20mbit) tc qdisc add dev lo root netem limit 100000 rate 20mbit delay 25ms ;;
+	100mbit) tc qdisc add dev lo root netem limit 100000 rate 100mbit delay 100ms ;;
+	1gbit) tc qdisc add dev lo root netem limit 100000 rate 1gbit delay 1ms ;;
+	lossy) tc qdisc add dev lo root netem limit 100000 rate 100mbit delay 25ms loss 1% ;;
+	dead) tc qdisc add dev lo root netem loss 100% ;;
+	*) echo "link $1: unknown"; exit 1 ;;
+	esac
+}
+
+# Bytes a second of a bare TCP stream over it.
+tcp() {
+	iperf3 -s -1 -p 5201 >/dev/null 2>&1 &
+	until iperf3 -c 127.0.0.1 -p 5201 -n "$2" -J >/tmp/iperf 2>&1; do sleep 0.1; done
+	wait $!
+	figure "$1" tcp_bytes_per_s "$(sed -n '/"sum_received"/,/}/s/.*"bits_per_second":[ \t]*\([0-9.]*\).*/\1/p' /tmp/iperf | tail -n 1 |
+		awk '{ printf "%.0f", $1 / 8 }')"
+}
+
+# ---- freezecopy ----
+
+secondary() {
+	dmsetup create s --uuid FREEZECOPY-s --table "0 $sectors freezecopy secondary /dev/ram3 /dev/ram4 /dev/ram5 /dev/ram6 \
+		4 listen 127.0.0.1:7744 auth none"
+}
+
+# What is on both sides is the same, with "copy" the secondary gets a first copy.
+primary() {
+	words='8 assume identical'
+	[ "$1" != copy ] || words=6
+	dmsetup create p --uuid FREEZECOPY-p --table "0 $sectors freezecopy primary /dev/ram0 /dev/ram1 /dev/ram2 \
+		$words peer 127.0.0.1:7744 auth none pair $pair"
+}
+
+state() {
+	dmsetup status "$1" | cut -d' ' -f 4-
+}
+
+# field VOLUME NAME
+field() {
+	state "$1" | tr ' ' '\n' | sed -n "s/^$2=//p"
+}
+
+# A pair with an image, in sync, nothing to merge, the set written.
+fz_pair() {
+	disks
+	secondary
+	primary
+	freezectl wait p in-sync >/dev/null
+	fz_image
+	fill /dev/mapper/p
+	freezectl wait p in-sync >/dev/null
+	fz_image
+}
+
+fz_image() {
+	freezectl freeze p --wait merged >/dev/null
+	freezectl wait s merged >/dev/null
+}
+
+fz_end() {
+	link none
+	dmsetup remove p
+	[ ! -e /dev/mapper/s ] || dmsetup remove s
+}
+
+# ---- DRBD 8.4: both ends in this kernel ----
+
+drbd_end_of() {
+	drbdmeta "$1" v08 "/dev/ram$2" internal create-md --force >/dev/null 2>&1
+	$drbd new-resource "r$1"
+	$drbd new-minor "r$1" "$1" 0
+	$drbd attach "$1" "/dev/ram$2" "/dev/ram$2" internal
+}
+
+drbd_alone() {
+	disks
+	modprobe drbd
+	drbd_end_of 0 1
+	$drbd primary 0 --force
+	fill /dev/drbd0
+}
+
+# drbd_is EXPRESSION...: wait until minor 0's two lines in /proc/drbd have each
+drbd_is() {
+	end=$(($(now) + 600000000000))
+	for want; do
+		until sed -n '/^ 0:/,/oos:/p' /proc/drbd | grep -q "$want"; do
+			[ "$(now)" -lt $end ] || { cat /proc/drbd; echo "never: $want"; exit 1; }
+			sleep 0.002
+		done
+	done
+}
+
+drbd_in_sync() {
+	drbd_is 'cs:Connected' 'pe:0 ua:0 ap:0 .*oos:0'
+}
+
+drbd_pair() {
+	disks
+	modprobe drbd
+	drbd_end_of 0 1
+	drbd_end_of 1 4
+	$drbd connect r0 ipv4:127.0.0.1:7789 ipv4:127.0.0.1:7790 --protocol=A
+	$drbd connect r1 ipv4:127.0.0.1:7790 ipv4:127.0.0.1:7789 --protocol=A
+	drbd_is ' 0: cs:Connected'
+	$drbd new-current-uuid 0 --clear-bitmap
+	$drbd primary 0
+	fill /dev/drbd0
+	drbd_in_sync
+}
+
+drbd_end() {
+	link none
+	$drbd down r0
+	[ ! -e /dev/drbd1 ] || $drbd down r1
+	modprobe -r drbd
+}
+
+# ---- what is measured ----
+
+# The raw disk, and what the kernel has to put above one.
+measure_local() {
+	disks
+	fill /dev/ram0
+	quick_loads raw /dev/ram0
+	dmsetup create l --table "0 $sectors linear /dev/ram0 0"
+	quick_loads linear /dev/mapper/l
+	dmsetup remove l
+	dmsetup create c --table "0 $sectors snapshot /dev/ram0 /dev/ram1 P 8"
+	dmsetup create o --table "0 $sectors snapshot-origin /dev/ram0"
+	load snapshot-cow /dev/mapper/o --rw=randwrite --bs=4k --number_ios="$ios"
+	load snapshot-randread /dev/mapper/o --rw=randread --bs=4k --number_ios="$ios"
+	load snapshot-randwrite /dev/mapper/o --rw=randwrite --bs=4k --number_ios="$ios"
+	dmsetup remove o
+	dmsetup remove c
+}
+
+measure_drbd_alone() {
+	drbd_alone
+	quick_loads drbd-alone /dev/drbd0
+	drbd_end
+}
+
+# No peer: over the whole set, which has changed, and over as little as stays open for writing.
+measure_alone() {
+	disks
+	primary
+	fill /dev/mapper/p
+	quick_loads alone /dev/mapper/p
+	load alone-warm /dev/mapper/p --rw=randwrite --bs=4k --size=2M --io_size=$((ios * 4))k --norandommap
+	figure alone mem_maps "$(field p mem_maps)"
+	figure alone blocks "$(field p blocks)"
+	dmsetup remove p
+}
+
+# Nothing has changed since the last image and no region is open: each write needs its region's flag.
+measure_cold() {
+	fz_pair
+	link dead
+	load cold-randwrite /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
+	fz_end
+}
+
+# All blocks frozen and none of them delivered.
+measure_frozen() {
+	fz_pair
+	link dead
+	fill /dev/mapper/p
+	freezectl freeze p --wait cut >/dev/null
+	load frozen-first /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
+	load frozen-randwrite /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
+	load frozen-randread /dev/mapper/p --rw=randread --bs=4k --number_ios="$ios"
+	figure frozen diverted "$(field p diverted)"
+	fz_end
+}
+
+# sustained CASE DEVICE WAIT WORD...: a load for a time, and until the other side has it all
+sustained() {
+	name=$1 device=$2 wait=$3
+	shift 3
+	begin=$(now)
+	load "$name" "$device" --time_based --runtime="$seconds" "$@"
+	$wait
+	figure "$name" total_ns $(($(now) - begin))
+}
+
+fz_in_sync() {
+	freezectl wait p in-sync >/dev/null
+}
+
+# The loads of a connected pair: sustained loads, prefix, device, what to wait with
+connected_loads() {
+	sustained "$1-randwrite" "$2" "$3" --rw=randwrite --bs=4k --norandommap
+	sustained "$1-write64k" "$2" "$3" --rw=write --bs=64k
+	sustained "$1-write1m" "$2" "$3" --rw=write --bs=1M
+}
+
+measure_drbd_connected() {
+	drbd_pair
+	connected_loads drbd /dev/drbd0 drbd_in_sync
+	drbd_end
+}
+
+measure_connected() {
+	fz_pair
+	connected_loads connected /dev/mapper/p fz_in_sync
+	figure connected staged "$(field s staged)"
+	figure connected tx "$(field p tx)"
+	fz_end
+}
+
+zipf() {
+	load "$1" "$2" --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap --time_based \
+		--runtime="$seconds"
+}
+
+measure_drbd_slow() {
+	drbd_pair
+	link 20mbit
+	zipf drbd-slow /dev/drbd0
+	drbd_end
+}
+
+# One load over a slow link, over none, and without a peer.
+measure_slow() {
+	fz_pair
+	zipf slow-nolink /dev/mapper/p
+	fz_image
+	link 20mbit
+	tx=$(field p tx) sent=$(field p tx_blocks)
+	zipf slow /dev/mapper/p
+	figure slow wire_bytes $(($(field p tx) - tx))
+	figure slow sent_bytes $((($(field p tx_blocks) - sent) * 4096))
+	link none
+	fz_in_sync
+	dmsetup remove s
+	zipf slow-alone /dev/mapper/p
+	fz_end
+}
+
+# moved CASE BEGIN BYTES
+moved() {
+	figure "$1" bytes_per_s $(($3 * 1000 / (($(now) - $2) / 1000000)))
+}
+
+# The first copy; what changed while there was no session; what a freeze still has to deliver.
+copy_over() {
+	link "$1"
+	tcp "tcp-$1" "${copy_mib}M"
+	link none
+	disks
+	fill /dev/ram1 "$copy_mib"
+	secondary
+	link "$1"
+	primary copy
+	freezectl wait p connected >/dev/null
+	begin=$(now)
+	fz_in_sync
+	moved "first-copy-$1" "$begin" $((copy_mib * 1048576))
+	fz_image
+
+	dmsetup suspend --nolockfs s
+	fill /dev/mapper/p "$copy_mib"
+	dmsetup resume s
+	freezectl wait p connected >/dev/null
+	begin=$(now)
+	fz_in_sync
+	moved "catch-up-$1" "$begin" $((copy_mib * 1048576))
+
+	fill /dev/mapper/p "$copy_mib"
+	begin=$(now)
+	freezectl freeze p --wait cut >/dev/null
+	left=$(field p freeze_left)
+	freezectl wait p "image=$(field p freeze)" >/dev/null
+	moved "drain-$1" "$begin" $((left * 4096))
+	fz_end
+}
+
+measure_copy() {
+	for name in 20mbit 100mbit 1gbit lossy; do
+		copy_over $name
+	done
+}
+
+# An image of what has all arrived, over 25 ms each way.
+measure_commit() {
+	fz_pair
+	link 20mbit
+	load commit-load /dev/mapper/p --rw=randwrite --bs=4k --number_ios=100
+	fz_in_sync
+	freezectl freeze p --wait cut >/dev/null
+	begin=$(now)
+	freezectl wait p "image=$(($(state p | cut -d' ' -f4) + 1))" >/dev/null
+	figure commit ns $(($(now) - begin))
+	fz_end
+}
+
+# What a stage holds goes to the volume; beside it, the same bytes from disk to disk.
+measure_merge() {
+	fz_pair
+	fill /dev/mapper/p
+	fz_in_sync
+	begin=$(now)
+	freezectl freeze p --wait committed >/dev/null
+	figure merge commit_ns $(($(now) - begin))
+	begin=$(now)
+	freezectl wait s merged >/dev/null
+	moved merge "$begin" $((set_mib * 1048576))
+	fz_end
+	begin=$(now)
+	dd if=/dev/ram5 of=/dev/ram7 bs=1M count="$set_mib" iflag=direct oflag=direct 2>/dev/null
+	moved merge-dd "$begin" $((set_mib * 1048576))
+}
+
+# The index of a difference volume that holds all of the set is read.
+measure_restart() {
+	fz_pair
+	link dead
+	fill /dev/mapper/p
+	freezectl freeze p --wait cut >/dev/null
+	fill /dev/mapper/p
+	figure restart diverted "$(field p diverted)"
+	dmsetup remove p
+	begin=$(now)
+	primary
+	figure restart usable_ns $(($(now) - begin))
+	link none
+	freezectl wait p merged >/dev/null
+	fz_end
+}
+
+# thin NAME SECTORS: of the pool on ram7
+thin() {
+	dmsetup message pool 0 "create_thin $thin_id"
+	dmsetup create "$1" --table "0 $2 thin /dev/mapper/pool $thin_id"
+	thin_id=$((thin_id + 1))
+}
+
+# A pair of volumes of @1 sectors and blocks of @2 bytes on thin devices, meta behind a delay of 5 ms.
+measure_size() {
+	name=$1 size=$2 block=$3 meta=$4
+	disks
+	dmsetup create pool --table "0 $sectors thin-pool /dev/ram6 /dev/ram7 128 0 1 skip_block_zeroing"
+	thin_id=0
+	for disk in p-data p-diff s-data s-a s-b; do
+		thin $disk "$size"
+	done
+	for disk in p-m s-m; do
+		thin $disk "$meta"
+		dmsetup create $disk-slow --table "0 $meta delay /dev/mapper/$disk 0 5"
+	done
+	begin=$(now)
+	dmsetup create s --uuid FREEZECOPY-s --table "0 $size freezecopy secondary /dev/mapper/s-m-slow /dev/mapper/s-data \
+		/dev/mapper/s-a /dev/mapper/s-b 6 listen 127.0.0.1:7744 auth none block $block"
+	dmsetup create p --uuid FREEZECOPY-p --table "0 $size freezecopy primary /dev/mapper/p-m-slow /dev/mapper/p-data \
+		/dev/mapper/p-diff 10 peer 127.0.0.1:7744 auth none pair $pair assume identical block $block"
+	freezectl wait p in-sync >/dev/null
+	figure "$name" create_ns $(($(now) - begin))
+	for round in 1 2; do
+		load "$name-load$round" /dev/mapper/p --rw=randwrite --bs=64k --number_ios=200
+		stall=$(freezectl freeze p --wait cut 2>&1 | sed -n 's/.*stood still for \([0-9.]*\) ms.*/\1/p')
+		figure "$name" "stall${round}_ms" "$stall"
+		freezectl wait p merged >/dev/null
+		freezectl wait s merged >/dev/null
+	done
+	figure "$name" mem_maps "$(field p mem_maps)"
+	figure "$name" blocks "$(field p blocks)"
+	fz_end
+	for disk in p-m s-m; do
+		dmsetup remove $disk-slow
+		dmsetup remove $disk
+	done
+	for disk in p-data p-diff s-data s-a s-b pool; do
+		dmsetup remove $disk
+	done
+}
+
+measure_1tib() {
+	measure_size 1tib $((1 << 31)) 4096 $((1 << 20))
+}
+
+measure_16tib() {
+	measure_size 16tib $((1 << 35)) 65536 $((1 << 20))
+}
+
+# profile CASE DEVICE WORD...: a load under perf, whose clock is the guest's, an instruction a nanosecond
+profile() {
+	profile_case=$1 profile_device=$2
+	shift 2
+	perf record -q -a -e cpu-clock -c 5000 -o /tmp/perf.data \
+		fio --name=load --filename="$profile_device" --size="${set_mib}M" --direct=1 --ioengine=libaio \
+		--iodepth=16 --randrepeat=1 --output=/dev/null "$@"
+	echo "=== $profile_case perf"
+	perf report -i /tmp/perf.data --stdio --sort symbol -n -w 6,12,60 2>/dev/null | grep -E '^ *[0-9.]+%' || :
+}
+
+measure_profiles() {
+	disks
+	fill /dev/ram0
+	dmsetup create l --table "0 $sectors linear /dev/ram0 0"
+	profile linear-write /dev/mapper/l --rw=randwrite --bs=4k --number_ios="$ios"
+	dmsetup remove l
+	disks
+	primary
+	fill /dev/mapper/p
+	profile alone-write /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
+	profile alone-read /dev/mapper/p --rw=randread --bs=4k --number_ios="$ios"
+	dmsetup remove p
+	fz_pair
+	link dead
+	profile cold-write /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
+	fill /dev/mapper/p
+	freezectl freeze p --wait cut >/dev/null
+	profile frozen-first /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
+	profile frozen-write /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
+	profile frozen-read /dev/mapper/p --rw=randread --bs=4k --number_ios="$ios"
+	fz_end
+}

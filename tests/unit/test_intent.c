@@ -1,0 +1,138 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/* Write intent: what a closed region lets through, and pages that a flush has lost. */
+#include "test.h"
+#include "intent.h"
+
+static struct {
+	struct fzc_geometry geo;
+	struct fzc_super sb;
+	u64 seq;
+	struct fzc_intent in;
+	struct fzc_page page;
+	u32 pages;	/* of the bitmaps, written */
+	bool flush_fails;
+} G;
+
+static void set_up(void)
+{
+	char why[FZC_REASON_LEN];
+
+	memset(&G, 0, sizeof(G));
+	CHECK(!fzc_geometry_init(&G.geo, 8 * 100000, 4096, why));
+	G.sb.gen[0] = 1;
+	G.sb.next_gen = 1;
+	fzc_intent_init(&G.in, test_alloc(fzc_intent_bytes(&G.geo)), &G.geo, &G.sb, &G.seq);
+}
+
+static void carry_out(void)
+{
+	struct fzc_act act;
+
+	for (;;) {
+		if (fzc_intent_next(&G.in, &act, &G.page)) {
+			G.pages += act.job == FZC_JOB_CKPT_PAGE;
+			fzc_intent_done(&G.in, &act,
+					act.kind == FZC_ACT_FLUSH && G.flush_fails ? -EIO : 0);
+		} else if (G.in.sync_wanted) {
+			G.in.sync_wanted = false;
+			fzc_intent_synced(&G.in, 0);
+		} else {
+			break;
+		}
+	}
+}
+
+/* A write of one block from start to end; whether it had to wait for its region. */
+static bool waits(u64 block)
+{
+	enum fzc_go go = fzc_intent_enter(&G.in, block, block);
+	bool parked = go == FZC_GO_PARK;
+
+	if (parked) {
+		carry_out();
+		go = fzc_intent_enter(&G.in, block, block);
+	}
+	CHECK(go == FZC_GO_DATA);
+	fzc_intent_mark(&G.in, block);
+	fzc_intent_exit(&G.in, block, block);
+	return parked;
+}
+
+static void close_all(void)
+{
+	fzc_intent_close_all(&G.in);
+	carry_out();
+}
+
+TEST(intent_closed_region_knows_its_blocks)
+{
+	set_up();
+	CHECK(waits(100));
+	CHECK(!waits(101));
+	close_all();
+	CHECK(fzc_intent_clean(&G.in));
+	CHECK(!waits(100));
+	CHECK(!waits(101));
+	CHECK(!G.in.active.count);
+	CHECK(waits(102));
+	/* in the next generation none has changed */
+	close_all();
+	fzc_intent_cut(&G.in);
+	CHECK(waits(100));
+}
+
+TEST(intent_wide_write_opens_only_what_it_needs)
+{
+	u64 size, first;
+
+	set_up();
+	size = 1ULL << G.geo.region_shift;
+	first = 100 * size;
+	CHECK(waits(first));
+	close_all();
+	CHECK(fzc_intent_enter(&G.in, first, first) == FZC_GO_DATA);
+	fzc_intent_exit(&G.in, first, first);
+	CHECK(fzc_intent_enter(&G.in, first - 1, first) == FZC_GO_PARK);
+	carry_out();
+	CHECK(G.in.active.count == 1);
+	CHECK(fzc_intent_enter(&G.in, first - 1, first) == FZC_GO_DATA);
+	/* the closed one counts the write, too */
+	CHECK(G.in.busy[99] == 1 && G.in.busy[100] == 1);
+	fzc_intent_unmark(&G.in, first);
+	CHECK(fzc_map_test(&G.in.changed[0], first));
+	fzc_intent_exit(&G.in, first - 1, first);
+	fzc_intent_unmark(&G.in, first);
+	CHECK(!fzc_map_test(&G.in.changed[0], first));
+}
+
+TEST(intent_changed_while_its_region_is_closed_is_not_known)
+{
+	struct fzc_act act;
+
+	set_up();
+	CHECK(waits(100));
+	fzc_intent_close_all(&G.in);
+	CHECK(!fzc_intent_next(&G.in, &act, &G.page) && G.in.sync_wanted);
+	G.in.sync_wanted = false;
+	fzc_intent_synced(&G.in, 0);
+	CHECK(fzc_intent_next(&G.in, &act, &G.page) && act.job == FZC_JOB_CKPT_PAGE);
+	fzc_intent_add(&G.in, 101);	/* the page that is being written has not got it */
+	fzc_intent_done(&G.in, &act, 0);
+	carry_out();
+	CHECK(!G.in.active.count);
+	CHECK(waits(101));
+	close_all();
+	CHECK(!waits(101));
+}
+
+TEST(intent_pages_that_a_flush_lost_are_written_again)
+{
+	set_up();
+	CHECK(waits(100));
+	G.flush_fails = true;
+	close_all();
+	CHECK(G.pages == 1 && G.in.active.count == 1);
+	G.flush_fails = false;
+	close_all();
+	CHECK(G.pages == 2 && fzc_intent_clean(&G.in));
+}
