@@ -182,6 +182,7 @@ int fzc_hio_map(struct fzc_dev *dev, struct bio *bio)
 	memset(h, 0, sizeof(*h));
 	h->dev = dev;
 	h->iter = bio->bi_iter;
+	h->bio_flags = bio->bi_flags;
 	h->flush = bio->bi_opf & REQ_PREFLUSH;
 	if (!bio_sectors(bio) && !h->flush) {
 		bio_set_dev(bio, dev->bdev[FZC_DATA]);
@@ -215,6 +216,18 @@ static void note_error(struct fzc_hio *h, u8 which, blk_status_t status)
 		h->status = status;
 }
 
+/* Even if it was submitted, and split on the way. */
+static void as_it_came(struct bio *bio)
+{
+	struct fzc_hio *h = hio_of(bio);
+
+	bio->bi_iter = h->iter;
+	bio->bi_flags = h->bio_flags;
+	bio->bi_opf |= h->fua ? REQ_FUA : 0;
+	bio->bi_status = BLK_STS_OK;
+	atomic_set(&bio->__bi_remaining, 1);
+}
+
 /* All of a bio ended.  True: complete it. */
 static bool finish(struct fzc_dev *dev, struct bio *bio)
 {
@@ -228,9 +241,7 @@ static bool finish(struct fzc_dev *dev, struct bio *bio)
 	h->reads_slot = false;
 	switch (dev->hio.ops->end(dev, h)) {
 	case FZC_HIO_AGAIN:
-		bio->bi_iter = h->iter;
-		bio->bi_opf |= h->fua ? REQ_FUA : 0;
-		bio->bi_status = BLK_STS_OK;
+		as_it_came(bio);
 		h->status = BLK_STS_OK;
 		h->diff = false;
 		h->diff_err = false;

@@ -17,7 +17,8 @@ struct dm_target;
 /* What is kept with every host bio (dm's per bio data). */
 struct fzc_hio {
 	struct fzc_dev *dev;
-	struct bvec_iter iter;	/* as the bio came */
+	struct bvec_iter iter;	/* as the bio came, as the next */
+	unsigned short bio_flags;
 	u64 first;		/* blocks */
 	u64 last;
 	u64 ticket;		/* FZC_HIO_WAIT */

@@ -8,6 +8,9 @@ enum region_state { CLOSED, WANTED, OPENING, OPEN, CLOSING, CLEARING };
 #define RESTED	0x02	/* not written since the last tick */
 #define LOOSE	0x04	/* has changed blocks that are not durable, maybe, though it is closed */
 
+/* Flags of the superblock while which the same goes for all regions. */
+#define UNKNOWN	(FZC_SB_FIRST_COPY | FZC_SB_CHANGED_ALL | FZC_SB_FOLDING)
+
 u64 fzc_intent_bytes(const struct fzc_geometry *geo)
 {
 	return 2 * fzc_map_bytes(geo->blocks) + 6 * fzc_map_bytes(geo->map_pages) +
@@ -102,14 +105,15 @@ static bool room(const struct fzc_intent *in, u32 closed)
 /*
  * Would a crash lose nothing of a write to blocks @first..@last in region @r
  * though that is closed?  When it was closed, all that had changed in it was
- * durable, and stays so for as long as the generation does.
+ * durable, and stays so for as long as the generation does.  Not in the first
+ * copy, which takes blocks out of the set that may not be durable on DATA yet.
  */
 static bool known(const struct fzc_intent *in, u32 r, u64 first, u64 last)
 {
 	u64 b = max_t(u64, first, (u64)r << in->geo->region_shift);
 	u64 end = min_t(u64, last + 1, ((u64)r + 1) << in->geo->region_shift);
 
-	if (in->flags[r] & LOOSE || in->sb->flags & (FZC_SB_CHANGED_ALL | FZC_SB_FOLDING))
+	if (in->flags[r] & LOOSE || in->sb->flags & UNKNOWN)
 		return false;
 	for (; b < end; b++)
 		if (!fzc_map_test(&in->changed[in->sb->cur], b))
@@ -183,10 +187,12 @@ void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last)
 {
 	u32 r;
 
-	for (r = region(in, first); r <= region(in, last); r++)
+	for (r = region(in, first); r <= region(in, last); r++) {
 		if (in->busy[r]-- == 0xffff)
 			in->wake = true;
-	uncrowd(in);
+		if (closable(in, r))
+			uncrowd(in);
+	}
 }
 
 void fzc_intent_mark(struct fzc_intent *in, u64 block)
@@ -206,11 +212,7 @@ void fzc_intent_add(struct fzc_intent *in, u64 block)
 void fzc_intent_unmark(struct fzc_intent *in, u64 block)
 {
 	u8 cur = in->sb->cur;
-	u32 r = region(in, block);
 
-	/* a write may be in flight that relies on it: see known() */
-	if (in->state[r] != OPEN && in->busy[r])
-		return;
 	if (fzc_map_clear(&in->changed[cur], block))
 		fzc_map_set(&in->dirty[cur], (u32)block / (u32)FZC_MAP_BITS);
 }
@@ -220,6 +222,7 @@ void fzc_intent_fill(struct fzc_intent *in)
 	fzc_map_fill(&in->changed[in->sb->cur]);
 	fzc_map_fill(&in->dirty[in->sb->cur]);
 	in->sb->flags |= FZC_SB_CHANGED_ALL;
+	in->ckpt_full = false;
 }
 
 bool fzc_intent_can_cut(const struct fzc_intent *in)
@@ -373,16 +376,22 @@ static void ckpt_end(struct fzc_intent *in)
 		in->sb_dirty = true;
 }
 
-/*
- * Give up a checkpoint: nothing is closed.  The next tick tries again, and with
- * it all pages: what a flush that failed has lost is not to be had by another.
- */
+/* What was written may be lost, whatever a later flush says: once more, over that. */
+static void write_again(struct fzc_intent *in, u8 area)
+{
+	u64 p;
+
+	for (p = fzc_map_next(&in->wrote[area], 0); p < in->geo->map_pages;
+	     p = fzc_map_next(&in->wrote[area], p + 1))
+		in->copy[area][p] ^= 1;
+	fzc_map_move(&in->wrote[area], &in->dirty[area], U32_MAX);
+}
+
+/* Give up a checkpoint: nothing is closed.  The next tick tries again. */
 static void ckpt_fail(struct fzc_intent *in)
 {
-	int a;
-
-	for (a = 0; a < 2; a++)
-		fzc_map_move(&in->wrote[a], &in->dirty[a], U32_MAX);
+	write_again(in, 0);
+	write_again(in, 1);
 	keep_open(in);
 	in->ckpt_err = true;
 	ckpt_end(in);
@@ -527,6 +536,13 @@ bool fzc_intent_next(struct fzc_intent *in, struct fzc_act *act, struct fzc_page
 	return false;
 }
 
+static void page_failed(struct fzc_intent *in, u8 area, u32 page)
+{
+	in->ckpt_err = true;
+	if (fzc_map_clear(&in->wrote[area], page))
+		fzc_map_set(&in->dirty[area], page);
+}
+
 void fzc_intent_done(struct fzc_intent *in, const struct fzc_act *act, int err)
 {
 	switch (act->job) {
@@ -535,13 +551,10 @@ void fzc_intent_done(struct fzc_intent *in, const struct fzc_act *act, int err)
 		break;
 	case FZC_JOB_CKPT_PAGE:
 		in->writing[act->ticket]--;
-		if (err) {
-			in->ckpt_err = true;
-			if (in->sb->gen[act->ticket])
-				fzc_map_set(&in->dirty[act->ticket], act->arg);
-		} else {
+		if (!err)
 			in->copy[act->ticket][act->arg] ^= 1;
-		}
+		else	/* unless the area is not written any more */
+			page_failed(in, act->ticket, act->arg);
 		break;
 	case FZC_JOB_CKPT_FLUSH:
 		in->flushing = false;
@@ -594,6 +607,8 @@ void fzc_intent_replay(struct fzc_intent *in)
 	u64 b;
 	u32 r;
 
+	/* what was read need not be durable, when there was no power cut */
+	memset(in->flags, LOOSE, in->geo->regions);
 	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		u64 end = min_t(u64, ((u64)r + 1) << in->geo->region_shift, in->geo->blocks);
 

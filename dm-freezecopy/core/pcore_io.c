@@ -95,7 +95,8 @@ static void end_block(struct fzc_pcore *p, u64 b, int err, bool *retry)
 		fzc_intent_mark(&p->in, b);
 	if (slot == FZC_NO_SLOT)
 		return;
-	(*fzc_slot_writes(&p->slots, slot))--;
+	if ((*fzc_slot_writes(&p->slots, slot))-- == 0xff)
+		p->wake = true;
 	if (fzc_slot_state(&p->slots, slot) != FZC_SLOT_FILLING) {
 		fzc_slot_filled(&p->slots, slot);
 	} else if (!err) {

@@ -159,9 +159,10 @@ def main():
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--update", action="store_true", help="write expected.json")
     parser.add_argument("--only", help="parts, of " + ", ".join(PARTS))
+    parser.add_argument("--seconds", type=int, default=30, help="of the guest's time that a connected load takes")
     args = parser.parse_args()
     parts = args.only.split(",") if args.only else QUICK if args.quick else PARTS
-    words = "ios=40000 seconds=30 copy_mib=64\n"
+    words = f"ios=40000 seconds={args.seconds} copy_mib=64\n"
     script = words + (HERE / "guest.sh").read_text() + "\n".join(f"measure_{p}" for p in parts)
     out = icount.run(script, memory=3072, timeout=3600)
     folder = vm.BUILD / "bench"
