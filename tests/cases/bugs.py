@@ -66,7 +66,7 @@ DEBUG_BUGS = {
              "	for (r = 0; r < 100; r++) {\n		dev->hio.taken++;\n		barrier();\n	}\n"
              "	spin_lock_irqsave(&dev->lock, flags);\n",
              "test_reads_while_diverted_and_merging and 65536"),
-    "no-reserve": ("a part of a request takes memory that has no reserve", "debug", "' failed 0 bad 0' in",
+    "no-reserve": ("a part of a request takes memory that has no reserve", "debug", "AssertionError: writes ",
                    "hio.c", "	part->parent = parent;\n", "	void *room = kmalloc(64, GFP_NOIO);\n\n	if (!room)\n"
                    "		h->status = BLK_STS_RESOURCE;\n	kfree(room);\n	part->parent = parent;\n",
                    "test_memory_lacks and failslab"),
