@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Stop and start, suspend and resume, reload, remove, unload: in every mode."""
 
+import subprocess
 import time
 
 import pytest
@@ -12,6 +13,11 @@ from scenes import loaded, modes, next_freeze, restart
 pytestmark = pytest.mark.module
 
 UUID2 = "8d5a6a52-5e0a-4c7e-9a34-3f1c1d7a9b11"
+
+
+def copy(disks, was, becomes):
+    for disk in disks:
+        subprocess.run(["cp", "--sparse=always", f"{disk}{was}", f"{disk}{becomes}"], check=True)
 
 
 def unload(pair, side):
@@ -92,6 +98,36 @@ def test_data_mounted_and_written_while_stopped(pair, block):
     pair.wait_image(2)
     m.run(f"e2fsck -fn {DEVICE} && mount -o ro {DEVICE} /mnt/fs && test -s /mnt/fs/behind && umount /mnt/fs")
     pair.same(pair.dump("primary"), pair.dump("secondary"))
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("stopped", [True, False])
+def test_old_disks_of_the_primary(pair, stopped):
+    """The primary comes back with a backup of its disks, made while it was stopped or as a power cut would
+    have left them: both sides refuse and say why, the image stays; with its own disks all goes on."""
+    disks = [pair.primary.disk(serial) for serial in ("meta", "data", "diff")]
+    load, _, _ = loaded(pair, "normal")
+    load.stop()
+    if stopped:
+        pair.stop("primary")
+    pair.primary.kill9()
+    copy(disks, "", ".backup")
+    restart(pair, "primary")
+    next_freeze(pair)
+    number = pair.status("secondary")["image"]
+    pair.primary.kill9()
+    copy(disks, "", ".own")
+    copy(disks, ".backup", "")
+    restart(pair, "primary")
+    pair.wait("primary", lambda s: s["connection"] == "refused", what="the backup is refused")
+    for m in pair.machines.both:
+        assert "restored from a backup or cloned" in m.console_text()
+    assert pair.status("secondary")["image"] == number
+    pair.same(pair.dump("secondary"), pair.raw("secondary"))
+    pair.primary.kill9()
+    copy(disks, ".own", "")
+    restart(pair, "primary")
+    next_freeze(pair)
 
 
 @pytest.mark.long
