@@ -40,7 +40,7 @@ endif
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
 	sim-matrix sim-matrix-list failures failures-check coverage \
-	sim-mutants model freezectl-tests cases cases-bugs bench-coalesce bench-outage check-kernels \
+	sim-mutants model freezectl-tests cases cases-bugs bench bench-quick bench-profile bench-coalesce bench-outage check-kernels \
 	check-debug debug-bugs torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
 	kunit \
 	clean help
@@ -84,7 +84,7 @@ demo: ## two machines: replicate, freeze, kill the primary, recover, prove it (S
 	@$(MAKE) -C tests/qemu BUILD=$(BUILD) demo
 	@/usr/bin/python3 tests/qemu/demo.py $(if $(SEED),--seed $(SEED))
 
-check: ## every test that fits 20 minutes; ends with "N passed, N failed"
+check: ## every test that fits 25 minutes; ends with "N passed, N failed"
 	@scripts/setup check
 	@scripts/run-suites check
 
@@ -136,6 +136,21 @@ cases-bugs: ## bugs planted in the module's shell, one at a time: its case must 
 	@scripts/setup check
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/cases/bugs.py $(K)
+
+bench: ## speed beside dm-linear, dm-snapshot and DRBD, in an instruction-count guest (ONLY= SECONDS=)
+	@scripts/setup bench
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/bench/bench.py $(if $(ONLY),--only $(ONLY)) $(if $(SECONDS),--seconds $(SECONDS))
+
+bench-quick: ## the part without connections, against what it is expected to be
+	@scripts/setup bench
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/bench/bench.py --quick
+
+bench-profile: ## instructions a request, by function
+	@scripts/setup bench
+	@$(MAKE) machines
+	@/usr/bin/python3 tests/bench/bench.py --profile
 
 bench-coalesce: ## bytes on the wire when a small set is overwritten, against what changed
 	@scripts/setup check

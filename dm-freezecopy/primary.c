@@ -103,9 +103,13 @@ static void primary_drop(struct fzc_dev *dev)
 	fzc_link_drop(dev->link, why);
 }
 
+/* A session that comes up later is followed by another round of actions. */
 static void primary_after(struct fzc_dev *dev)
 {
-	fzc_primary_send_kick(fzc_primary_of(dev));
+	struct fzc_primary *pr = fzc_primary_of(dev);
+
+	if (READ_ONCE(pr->core.link) == FZC_LINK_UP)
+		fzc_primary_send_kick(pr);
 }
 
 static const struct fzc_engine_ops engine_ops = {

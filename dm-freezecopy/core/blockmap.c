@@ -202,9 +202,15 @@ bool fzc_map_move(struct fzc_map *from, struct fzc_map *to, u32 budget)
 
 void fzc_map_export(const struct fzc_map *map, u64 first_byte, u8 *buf, u32 n)
 {
-	u64 end = FZC_DIV_ROUND_UP(map->nbits, 8), i;
+	u64 end = FZC_DIV_ROUND_UP(map->nbits, 8), i = 0;
 
-	for (i = 0; i < n; i++) {
+	/* whole words as far as they go */
+	for (; !(first_byte & 7) && i + 8 <= n && first_byte + i + 8 <= end; i += 8) {
+		__le64 word = cpu_to_le64(map->bits[(first_byte + i) >> 3]);
+
+		memcpy(buf + i, &word, 8);
+	}
+	for (; i < n; i++) {
 		u64 b = first_byte + i;
 
 		buf[i] = b < end ? map->bits[b >> 3] >> (8 * (b & 7)) : 0;

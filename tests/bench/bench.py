@@ -2,16 +2,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """How fast, next to the raw disk, dm-linear, dm-snapshot and DRBD, in one guest that counts instructions.
 
-    bench.py [--quick [--update]] [--only PART,...]
+    bench.py [--quick] [--update] [--publish] [--only PART,...] [--seconds N]
+    bench.py --profile
 
 Prints a table of every row with what it is compared with, its ratio and the goal, and leaves
-BUILD/bench/results.json, results.csv and plots.  --quick: the rows that need no connection, which
+BUILD/bench/results.json, results.csv and two plots.  --quick: the rows that need no connection, which
 fail when a ratio is more than 3 % worse than the one in expected.json (--update writes that file).
+--publish: table and plots go into the documents.  --profile: instead, instructions a request by function.
 """
 
 import argparse
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,6 +25,8 @@ import icount  # noqa: E402
 vm = icount.vm
 HERE = Path(__file__).resolve().parent
 FALL = 0.03
+IOS = 40000	# of a load that is not given a time
+PERIOD = 5000	# instructions between two samples of a profile
 MARK = "=== "
 # What is run in the guest, in this order.
 PARTS = ("local", "drbd_alone", "alone", "cold", "frozen", "drbd_connected", "connected", "drbd_slow", "slow", "copy",
@@ -128,6 +133,69 @@ def parse(out):
     return figures
 
 
+def plot(folder, results):
+    """Bars of the ratios to dm-linear, and of those of connected pairs to DRBD."""
+    sets = {"local": [r for r in results if str(r["against"]).startswith("linear-")],
+            "connected": [r for r in results if str(r["against"]).startswith("drbd-") and r["ratio"] < 20]}
+    for name, rows in sets.items():
+        if not rows:
+            continue
+        data = "".join(f'"{r["text"].replace(", ", ",~")}" {r["ratio"]:.4f}\n'.replace("~", "\\n") for r in rows)
+        what = "dm-linear" if name == "local" else "DRBD 8.4.11, protocol A"
+        subprocess.run(["gnuplot"], input=f"""
+set terminal svg size 900,480 background "white" font "sans,11"
+set output "{folder}/{name}.svg"
+set title "IOPS or throughput, of {what} = 1"
+set style fill solid 0.7
+set boxwidth 0.7
+set yrange [0:*]
+set grid y
+set xtics rotate by -35
+unset key
+$rows << EOD
+{data}EOD
+plot $rows using 0:2:xtic(1) with boxes, 1 with lines dashtype 2 linecolor "gray"
+""", text=True, check=True)
+
+
+def markdown(results):
+    yield "| | measured | ratio | against | goal |"
+    yield "|---|---:|---:|---|---|"
+    for r in results:
+        ratio = "" if r["ratio"] is None else f"{r['ratio']:.3f}"
+        goal = "" if r["goal"] is None else f"{'<=' if r['at_most'] else '>='} {r['goal']}: " + \
+            ("met" if r["met"] else "**not met**")
+        yield f"| {r['text']} | {r['value']:,.0f} {r['unit']} | {ratio} | {r['against'] or ''} | {goal} |"
+
+
+def publish(folder, results):
+    commit = subprocess.run(["git", "-C", vm.TOP, "describe", "--always", "--dirty"], check=True,
+                            stdout=subprocess.PIPE, text=True).stdout.strip()
+    for picture in folder.glob("*.svg"):
+        (vm.TOP / "Documentation" / f"bench-{picture.name}").write_bytes(picture.read_bytes())
+    readme = vm.TOP / "README.md"
+    table = "\n".join([f"As measured at {commit}:", "", *markdown(results)])
+    text, n = re.subn(r"(<!-- bench -->\n).*?(\n<!-- end of bench -->)", lambda m: m[1] + table + m[2],
+                      readme.read_text(), flags=re.S)
+    if n != 1:
+        raise icount.GuestError("README.md has no place for the table")
+    readme.write_text(text)
+
+
+def profiles(out):
+    """Instructions a request, by function; what cannot be interrupted is counted where it ends."""
+    for part in ("\n" + out).split("\n" + MARK)[1:]:
+        head, *lines = part.splitlines()
+        if not head.endswith(" perf"):
+            continue
+        rows = [re.match(r"\s*[\d.]+%\s+(\d+)\s+(\[[k.]\] \S+)", line) for line in lines]
+        rows = [(int(m[1]) * PERIOD / IOS, m[2]) for m in rows if m]
+        print(f"{head.removesuffix(' perf')}: {sum(n for n, _ in rows):.0f} instructions a request")
+        for n, function in rows:
+            if n >= 40 and function.startswith("[k]"):
+                print(f"{n:8.0f}  {function[4:]}")
+
+
 def report(results):
     print(f"{'':<62} {'measured':>14}      {'ratio':>9}  {'goal':>7}")
     for r in results:
@@ -154,28 +222,40 @@ def gate(results):
     return failed
 
 
+def keep(folder, results):
+    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    with open(folder / "results.csv", "w", newline="", encoding="ascii") as f:
+        table = csv.DictWriter(f, results[0])
+        table.writeheader()
+        table.writerows(results)
+    plot(folder, results)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--update", action="store_true", help="write expected.json")
+    parser.add_argument("--publish", action="store_true", help="table and plots go into the documents")
+    parser.add_argument("--profile", action="store_true", help="instructions a request by function, instead")
     parser.add_argument("--only", help="parts, of " + ", ".join(PARTS))
     parser.add_argument("--seconds", type=int, default=30, help="of the guest's time that a connected load takes")
     args = parser.parse_args()
-    parts = args.only.split(",") if args.only else QUICK if args.quick else PARTS
-    words = f"ios=40000 seconds={args.seconds} copy_mib=64\n"
-    script = words + (HERE / "guest.sh").read_text() + "\n".join(f"measure_{p}" for p in parts)
-    out = icount.run(script, memory=3072, timeout=3600)
+    parts = args.only.split(",") if args.only else ["profiles"] if args.profile else QUICK if args.quick else PARTS
+    words = f"ios={IOS} period={PERIOD} seconds={args.seconds} copy_mib=64\n"
+    script = words + (HERE / "guest.sh").read_text() + "".join(f"echo '{icount.PROGRESS}{p}' >/dev/ttyS0\nmeasure_{p}\n" for p in parts)
     folder = vm.BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)
+    out = icount.run(script, memory=3072, timeout=5400)
     (folder / "guest.log").write_text(out)
+    if args.profile:
+        profiles(out)
+        return 0
     figures = parse("\n" + out)
     results = [r for r in (row.result(figures) for row in ROWS) if r]
-    (folder / "results.json").write_text(json.dumps(results, indent=1) + "\n")
-    with open(folder / "results.csv", "w", newline="") as f:
-        table = csv.DictWriter(f, results[0])
-        table.writeheader()
-        table.writerows(results)
+    keep(folder, results)
     report(results)
+    if args.publish:
+        publish(folder, results)
     if args.update:
         (HERE / "expected.json").write_text(json.dumps(
             {f"{r['case']} {r['metric']} {r['against']}": round(r["ratio"], 4) for r in results if r["ratio"]},

@@ -9,6 +9,7 @@ One processor, no network but its loopback, disks in memory (brd).
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "qemu"))
@@ -16,6 +17,8 @@ import machines as vm  # noqa: E402
 
 # A byte-wise string instruction would count once a byte.
 CLOCK = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1", "-cpu", "max,-la57,-erms,-fsrm"]
+
+PROGRESS = "progress: "
 
 
 class GuestError(Exception):
@@ -25,6 +28,24 @@ class GuestError(Exception):
 def _disk(serial, path, read_only):
     return ["-blockdev", f"driver=raw,node-name={serial},read-only={read_only},file.driver=file,file.filename={path},"
             "file.locking=off", "-device", f"virtio-blk-pci,id=disk-{serial},drive={serial},serial={serial}"]
+
+
+def _wait(guest, console, timeout):
+    """Until it is off; what the script writes to /dev/ttyS0 with PROGRESS before it is shown at once."""
+    begin, shown = time.monotonic(), 0
+    while guest.poll() is None:
+        time.sleep(0.5)
+        lines = [line for line in console.read_text(errors="replace").splitlines() if line.startswith(PROGRESS)] \
+            if console.exists() else []
+        for line in lines[shown:]:
+            print(f"{time.monotonic() - begin:5.0f} s  {line.removeprefix(PROGRESS)}", file=sys.stderr, flush=True)
+        shown = max(shown, len(lines))
+        if time.monotonic() > begin + timeout:
+            guest.kill()
+            guest.wait()
+            raise GuestError(f"still runs after {timeout} s\n{vm.tail(console)}")
+    if guest.returncode:
+        raise GuestError(f"QEMU ended with {guest.returncode}\n{vm.tail(console)}")
 
 
 def run(script, memory=768, timeout=1800):
@@ -42,10 +63,7 @@ def run(script, memory=768, timeout=1800):
                "-append", f"{vm.KERNEL_WORDS} fz_role=bench fz_init=/usr/sbin/fz-boot", "-serial", f"file:{console}",
                "-device", "virtio-rng-pci", *_disk("root", vm.GUEST / "root.img", "on"),
                *_disk("script", folder / "script", "on"), *_disk("result", folder / "result", "off")]
-        try:
-            subprocess.run([str(c) for c in cmd], stdin=subprocess.DEVNULL, timeout=timeout, check=True)
-        except (subprocess.TimeoutExpired, subprocess.CalledProcessError) as e:
-            raise GuestError(f"{e}\n{vm.tail(console)}") from None
+        _wait(subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL), console, timeout)
         out = (folder / "result").read_bytes().rstrip(b"\0").decode(errors="replace")
         said = console.read_text(errors="replace")
     bad = [line for line in said.splitlines() if vm.TROUBLE.search(line)]

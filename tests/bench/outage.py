@@ -73,6 +73,7 @@ away() {
 }
 """
 ROUND = """
+echo "{progress}{row}" >/dev/ttyS0
 volume {name}
 [ {name} = alone ] || until_is 'connected.* in_sync=1'
 [ {name} = alone ] || {{ dmsetup message p 0 freeze; until_is ' ev_commit=1 '; until_is ' normal '; }}
@@ -87,7 +88,8 @@ away
 
 def measure(seconds):
     script = f"seconds={seconds}\n{SCRIPT}" + "".join(
-        ROUND.format(name=name, row=f"{name}-{kind}", size=size, breaks=breaks, mark=MARK)
+        ROUND.format(name=name, row=f"{name}-{kind}", size=size, breaks=breaks, mark=MARK,
+                     progress=icount.PROGRESS)
         for kind, size in SETS.items() for name, (_, breaks) in OUTAGES.items())
     out = icount.run(script)
     rows = {}
