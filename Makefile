@@ -147,7 +147,7 @@ bench-quick: ## the part without connections, against what it is expected to be
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/bench/bench.py --quick
 
-bench-profile: ## instructions a request, by function
+bench-profile: ## what functions the instructions are in
 	@scripts/setup bench
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/bench/bench.py --profile

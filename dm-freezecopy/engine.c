@@ -20,7 +20,8 @@ void fzc_engine_kick(struct fzc_dev *dev)
 
 void fzc_engine_kick_soon(struct fzc_dev *dev)
 {
-	if (dev->engine.running)
+	/* one that is pending runs, and looks, after this */
+	if (dev->engine.running && !delayed_work_pending(&dev->engine.soon))
 		queue_delayed_work(dev->wq, &dev->engine.soon, 1);
 }
 

@@ -27,7 +27,7 @@ static enum fzc_go divert_begin(struct fzc_dev *dev, struct fzc_hio *h)
 		h->again = false;
 		fzc_p_write_again(&pr->core);
 	}
-	if (fzc_slots_wants(&pr->core.slots))
+	if (go != FZC_GO_DATA && fzc_slots_wants(&pr->core.slots))
 		fzc_engine_kick(dev);
 	return go;
 }

@@ -444,7 +444,7 @@ measure_16tib() {
 profile() {
 	profile_case=$1 profile_device=$2
 	shift 2
-	perf record -q -a -e cpu-clock -c "$period" -o /tmp/perf.data \
+	perf record -q -a -e cpu-clock -c 5000 -o /tmp/perf.data \
 		fio --name=load --filename="$profile_device" --size="${set_mib}M" --direct=1 --ioengine=libaio \
 		--iodepth=16 --randrepeat=1 --output=/dev/null "$@"
 	echo "=== $profile_case perf"
