@@ -210,11 +210,12 @@ void fzc_map_export(const struct fzc_map *map, u64 first_byte, u8 *buf, u32 n)
 
 		memcpy(buf + i, &word, 8);
 	}
-	for (; i < n; i++) {
+	for (; i < n && first_byte + i < end; i++) {
 		u64 b = first_byte + i;
 
-		buf[i] = b < end ? map->bits[b >> 3] >> (8 * (b & 7)) : 0;
+		buf[i] = map->bits[b >> 3] >> (8 * (b & 7));
 	}
+	memset(buf + i, 0, n - i);
 }
 
 void fzc_map_import(struct fzc_map *map, u64 first_byte, const u8 *buf, u32 n)

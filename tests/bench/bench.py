@@ -72,7 +72,6 @@ ROWS = [
     iops("DRBD 8.4.11, in-tree, not connected, read", "drbd-alone-randread", "linear-randread"),
     iops("not connected, write", "alone-randwrite", "linear-randwrite", 0.95),
     iops("not connected, read", "alone-randread", "linear-randread", 0.97),
-    iops("not connected, write, regions open", "alone-warm", "linear-randwrite"),
     iops("cold write, every region new", "cold-randwrite", "linear-randwrite", 0.6),
     iops("frozen, first write of each block", "frozen-first", "linear-randwrite", 0.75),
     iops("frozen, diverted, write", "frozen-randwrite", "linear-randwrite", 0.75),

@@ -198,16 +198,13 @@ measure_drbd_alone() {
 	drbd_end
 }
 
-# No peer: over the whole set, which has changed, and over as little as stays open for writing.
+# The peer is gone: over the whole set, which has changed since the last image.
 measure_alone() {
-	disks
-	primary
+	fz_pair
+	dmsetup remove s
 	fill /dev/mapper/p
 	quick_loads alone /dev/mapper/p
-	load alone-warm /dev/mapper/p --rw=randwrite --bs=4k --size=2M --io_size=$((ios * 4))k --norandommap
-	figure alone mem_maps "$(field p mem_maps)"
-	figure alone blocks "$(field p blocks)"
-	dmsetup remove p
+	fz_end
 }
 
 # Nothing has changed since the last image and no region is open: each write needs its region's flag.
@@ -457,12 +454,12 @@ measure_profiles() {
 	dmsetup create l --table "0 $sectors linear /dev/ram0 0"
 	profile linear-write /dev/mapper/l --rw=randwrite --bs=4k --number_ios="$ios"
 	dmsetup remove l
-	disks
-	primary
+	fz_pair
+	dmsetup remove s
 	fill /dev/mapper/p
 	profile alone-write /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
 	profile alone-read /dev/mapper/p --rw=randread --bs=4k --number_ios="$ios"
-	dmsetup remove p
+	fz_end
 	fz_pair
 	link dead
 	profile cold-write /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
