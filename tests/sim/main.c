@@ -687,7 +687,7 @@ static u32 thin_spots(const struct stats *st, u64 seeds)
 	u32 thin = 0;
 	int i, k, f;
 
-	if (seeds < 30000)
+	if (seeds < 100000)
 		return 0;
 	for (i = 0; i < P_MODES; i++)
 		for (k = 0; k < S_MODES; k++)

@@ -97,8 +97,6 @@ MUTANTS = [
      "		if (!fzc_map_test(&in->changed[0], b) && !fzc_map_test(&in->changed[1], b))"),
     ("known-loose", "...for one to what has changed without being durable", "intent.c",
      "	if (in->flags[r] & LOOSE || in->sb", "	if (in->sb"),
-    ("known-all", "...for any when all has changed, which is not durable yet", "intent.c",
-     "(FZC_SB_FIRST_COPY | FZC_SB_CHANGED_ALL | FZC_SB_FOLDING)", "(FZC_SB_FIRST_COPY | FZC_SB_FOLDING)"),
     ("known-folding", "...while a generation is being folded", "intent.c",
      "(FZC_SB_FIRST_COPY | FZC_SB_CHANGED_ALL | FZC_SB_FOLDING)", "(FZC_SB_FIRST_COPY | FZC_SB_CHANGED_ALL)"),
     ("known-copy", "...in the first copy, which takes what was not flushed for delivered", "intent.c",

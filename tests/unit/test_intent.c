@@ -81,6 +81,27 @@ TEST(intent_closed_region_knows_its_blocks)
 	CHECK(waits(100));
 }
 
+TEST(intent_all_changed_is_not_known)
+{
+	set_up();
+	fzc_intent_fill(&G.in);
+	CHECK(waits(100));
+	close_all();	/* all pages are written: now it is */
+	CHECK(!(G.sb.flags & FZC_SB_CHANGED_ALL));
+	CHECK(!waits(5000));
+	G.sb.flags |= FZC_SB_FOLDING;
+	CHECK(waits(5001));
+}
+
+TEST(intent_nothing_is_known_after_a_crash)
+{
+	set_up();
+	CHECK(waits(100));
+	close_all();
+	fzc_intent_replay(&G.in);
+	CHECK(waits(100));
+}
+
 TEST(intent_wide_write_opens_only_what_it_needs)
 {
 	u64 size, first;
