@@ -137,10 +137,11 @@ cases-bugs: ## bugs planted in the module's shell, one at a time: its case must 
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/cases/bugs.py $(K)
 
-bench: ## speed beside dm-linear, dm-snapshot and DRBD, in an instruction-count guest (ONLY= SECONDS=)
+bench: ## speed beside dm-linear, dm-snapshot and DRBD, in an instruction-count guest (ONLY= SECONDS= PUBLISH=1)
 	@scripts/setup bench
 	@$(MAKE) machines
-	@/usr/bin/python3 tests/bench/bench.py $(if $(ONLY),--only $(ONLY)) $(if $(SECONDS),--seconds $(SECONDS))
+	@/usr/bin/python3 tests/bench/bench.py $(if $(ONLY),--only $(ONLY)) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(PUBLISH),--publish)
 
 bench-quick: ## the part without connections, against what it is expected to be
 	@scripts/setup bench

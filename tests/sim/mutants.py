@@ -137,9 +137,8 @@ MUTANTS = [
      "	s->fold_step = s->fold_real ? FOLD_PICK : FOLD_SYNC;", "	s->fold_step = FOLD_SYNC;"),
     ("R11-restate", "an abort that was not heard is not restated", "score_session.c",
      "	if (n->order == FZC_ORDER_RESUME && sb->freeze.number &&", "	if (0 && n->order &&"),
-    ("R11-closing", "an abort leaves regions in a closing that relies on the emptied set",
-     "intent.c", "	fzc_map_zero(&in->dirty[other]);\n	fzc_map_zero(&in->todo[other]);\n"
-     "	keep_open(in);\n}", "}"),
+    ("R11-closing", "an abort lets a running checkpoint close regions", "intent.c",
+     "	drop_pages(in, other);\n	keep_open(in);", "	drop_pages(in, other);"),
     ("R11-unsaid", "the next cut does not wait until an abort is out", "pcore.c",
      "	if (p->stop_step || p->send_abort || ", "	if (p->stop_step || "),
     ("R11-early-fold", "a fold begins while blocks sent ahead are still being written", "score.c",
