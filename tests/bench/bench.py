@@ -140,21 +140,21 @@ def plot(folder, results):
     for name, rows in sets.items():
         if not rows:
             continue
-        data = "".join(f'"{r["text"].replace(", ", ",~")}" {r["ratio"]:.4f}\n'.replace("~", "\\n") for r in rows)
+        data = "".join(f'"{r["text"]}" {r["ratio"]:.4f}\n' for r in rows)
         what = "dm-linear" if name == "local" else "DRBD 8.4.11, protocol A"
         subprocess.run(["gnuplot"], input=f"""
-set terminal svg size 900,480 background "white" font "sans,11"
+set terminal svg size 900,{80 + 26 * len(rows)} background "white" font "sans,11"
 set output "{folder}/{name}.svg"
 set title "IOPS or throughput, of {what} = 1"
 set style fill solid 0.7
-set boxwidth 0.7
-set yrange [0:*]
-set grid y
-set xtics rotate by -35
+set xrange [0:*]
+set yrange [*:*] reverse
+set grid x
+set arrow from 1, graph 0 to 1, graph 1 nohead linecolor "gray40"
 unset key
 $rows << EOD
 {data}EOD
-plot $rows using 0:2:xtic(1) with boxes, 1 with lines dashtype 2 linecolor "gray"
+plot $rows using (0.5 * $2):0:(0.5 * $2):(0.35):ytic(1) with boxxyerror linecolor "#4477aa"
 """, text=True, check=True)
 
 
