@@ -29,6 +29,7 @@ FALL = 0.03
 MORE = {"cold-randwrite": 0.1, "frozen-first": 0.1}
 IOS = 40000	# of a load that is not given a time
 MARK = "=== "
+SPDX = "<!-- SPDX-License-Identifier: " + "GPL-2.0-only -->"
 # What is run in the guest, in this order.
 PARTS = ("local", "drbd_alone", "alone", "cold", "frozen", "drbd_connected", "connected", "drbd_slow", "slow", "copy",
          "commit", "merge", "restart", "1tib", "16tib")
@@ -172,7 +173,8 @@ def publish(folder, results):
     commit = subprocess.run(["git", "-C", vm.TOP, "describe", "--always", "--dirty"], check=True,
                             stdout=subprocess.PIPE, text=True).stdout.strip()
     for picture in folder.glob("*.svg"):
-        (vm.TOP / "Documentation" / f"bench-{picture.name}").write_bytes(picture.read_bytes())
+        head, rest = picture.read_text().split("\n", 1)
+        (vm.TOP / f"Documentation/bench-{picture.name}").write_text(f"{head}\n{SPDX}\n{rest}")
     readme = vm.TOP / "README.md"
     table = "\n".join([f"As measured at {commit}:", "", *markdown(results)])
     text, n = re.subn(r"(<!-- bench -->\n).*?(<!-- end of bench -->)", lambda m: f"{m[1]}{table}\n{m[2]}",
