@@ -86,6 +86,8 @@ static const struct rule {
 	{ BIT(X_CUT) | BIT(X_FLAP), 2, 0, 0, 0, "resume" },
 	{ BIT(X_OLD), 2, 0, 0, 0, "old" },
 	{ ERRORS, 2, BIT64(STEP_LOAD) | BIT64(STEP_LABEL), 0, 0, "start" },
+	/* of a checkpoint: the start does not wait for it */
+	{ ERRORS, 0, BIT64(STEP_CHANGED) | BIT64(STEP_FLUSH_META), BIT(P_STARTING), 0, "meta" },
 	{ ERRORS, 0, META_STEPS, BIT(P_STARTING), 0, "start" },
 	{ ERRORS, 1, META_STEPS, 0, BIT(S_STARTING), "start" },
 	{ ERRORS, 0, META_STEPS, 0, 0, "meta" },
