@@ -115,12 +115,11 @@ static bool pass_on(struct fzc_dev *dev, struct bio *bio)
 		return false;
 	s->ops->place(dev, h, h->first, &spot);
 	simplify(h, h->first, &spot);
-	slot = spot.dev != FZC_DATA && (spot.kind == FZC_SPOT_AT || spot.kind == FZC_SPOT_CHECK);
-	if (spot.kind != FZC_SPOT_AT) {
-		if (slot && !h->write)
-			s->ops->put(dev, spot.dev, spot.slot, 1);
+	if (spot.kind == FZC_SPOT_CHECK)	/* will be taken again */
+		s->ops->put(dev, spot.dev, spot.slot, 1);
+	if (spot.kind != FZC_SPOT_AT)
 		return false;
-	}
+	slot = spot.dev != FZC_DATA;
 	h->held = true;
 	h->which = spot.dev;
 	h->slot = spot.slot;
@@ -129,9 +128,8 @@ static bool pass_on(struct fzc_dev *dev, struct bio *bio)
 	bio_set_dev(bio, dev->bdev[spot.dev]);
 	if (slot)	/* the ticket that it waits for flushes DIFF */
 		bio->bi_opf &= ~REQ_FUA;
-	bio->bi_iter.bi_sector = (fzc_dev_at(dev, spot.dev, h->first, spot.slot) >> SECTOR_SHIFT) +
-				 h->iter.bi_sector -
-				 (h->first << (dev->geo.block_shift - SECTOR_SHIFT));
+	bio->bi_iter.bi_sector = (fzc_dev_at(dev, spot.dev, h->first, spot.slot) + start_of(h) -
+				  (h->first << dev->geo.block_shift)) >> SECTOR_SHIFT;
 	return true;
 }
 
@@ -151,15 +149,15 @@ static int begin(struct fzc_dev *dev, struct bio *bio)
 		bio->bi_opf = opf_of(bio);
 		return DM_MAPIO_REMAPPED;
 	case FZC_GO_MIXED:
-		if (!h->flush && pass_on(dev, bio))
-			return DM_MAPIO_REMAPPED;
 		if (h->flush) {
 			bio_list_add(&s->waiting, bio);
 			fzc_engine_kick(dev);
-		} else {
-			bio_list_add(&s->mixed, bio);
-			queue_work(dev->wq, &s->mixed_work);
+			return DM_MAPIO_SUBMITTED;
 		}
+		if (pass_on(dev, bio))
+			return DM_MAPIO_REMAPPED;
+		bio_list_add(&s->mixed, bio);
+		queue_work(dev->wq, &s->mixed_work);
 		return DM_MAPIO_SUBMITTED;
 	case FZC_GO_PACE:
 		pace(dev, h);

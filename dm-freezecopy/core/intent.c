@@ -214,7 +214,7 @@ void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last)
 	}
 }
 
-void fzc_intent_mark(struct fzc_intent *in, u64 block)
+static void set_changed(struct fzc_intent *in, u64 block)
 {
 	u8 cur = in->sb->cur;
 
@@ -222,10 +222,16 @@ void fzc_intent_mark(struct fzc_intent *in, u64 block)
 		fzc_map_set(&in->dirty[cur], (u32)block / (u32)FZC_MAP_BITS);
 }
 
+void fzc_intent_mark(struct fzc_intent *in, u64 block)
+{
+	WARN_ON_ONCE(!in->busy[region(in, block)]);
+	set_changed(in, block);
+}
+
 void fzc_intent_add(struct fzc_intent *in, u64 block)
 {
 	in->flags[region(in, block)] |= LOOSE;
-	fzc_intent_mark(in, block);
+	set_changed(in, block);
 }
 
 void fzc_intent_unmark(struct fzc_intent *in, u64 block)
@@ -636,6 +642,6 @@ void fzc_intent_replay(struct fzc_intent *in)
 		u64 end = min_t(u64, ((u64)r + 1) << in->geo->region_shift, in->geo->blocks);
 
 		for (b = (u64)r << in->geo->region_shift; b < end; b++)
-			fzc_intent_mark(in, b);
+			set_changed(in, b);
 	}
 }

@@ -244,7 +244,8 @@ def main():
     args = parser.parse_args()
     parts = args.only.split(",") if args.only else ["profiles"] if args.profile else QUICK if args.quick else PARTS
     words = f"ios={IOS} seconds={args.seconds} copy_mib=64\n"
-    script = words + (HERE / "guest.sh").read_text() + "".join(f"echo '{icount.PROGRESS}{p}' >/dev/ttyS0\nmeasure_{p}\n" for p in parts)
+    script = words + (HERE / "guest.sh").read_text() + "".join(
+        f"echo '{icount.PROGRESS}{p}' >/dev/ttyS0\nmeasure_{p}\n" for p in parts)
     folder = vm.BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     out = icount.run(script, memory=3072, timeout=5400)
@@ -268,7 +269,5 @@ def main():
 if __name__ == "__main__":
     try:
         sys.exit(main())
-    except icount.GuestError as e:
-        sys.exit(f"bench: {e}")
-    except subprocess.CalledProcessError as e:
+    except (icount.GuestError, subprocess.CalledProcessError) as e:
         sys.exit(f"bench: {e}")

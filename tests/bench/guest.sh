@@ -102,11 +102,15 @@ fz_pair() {
 	disks
 	secondary
 	primary
-	freezectl wait p in-sync >/dev/null
+	fz_in_sync
 	fz_image
 	fill /dev/mapper/p
-	freezectl wait p in-sync >/dev/null
+	fz_in_sync
 	fz_image
+}
+
+fz_in_sync() {
+	freezectl wait p in-sync >/dev/null
 }
 
 fz_image() {
@@ -236,10 +240,6 @@ sustained() {
 	load "$name" "$device" --time_based --runtime="$seconds" "$@"
 	$wait
 	figure "$name" total_ns $(($(now) - begin))
-}
-
-fz_in_sync() {
-	freezectl wait p in-sync >/dev/null
 }
 
 # The loads of a connected pair: sustained loads, prefix, device, what to wait with
@@ -408,7 +408,7 @@ measure_size() {
 		/dev/mapper/s-a /dev/mapper/s-b 6 listen 127.0.0.1:7744 auth none block $block"
 	dmsetup create p --uuid FREEZECOPY-p --table "0 $size freezecopy primary /dev/mapper/p-m-slow /dev/mapper/p-data \
 		/dev/mapper/p-diff 10 peer 127.0.0.1:7744 auth none pair $pair assume identical block $block"
-	freezectl wait p in-sync >/dev/null
+	fz_in_sync
 	figure "$name" create_ns $(($(now) - begin))
 	for round in 1 2; do
 		load "$name-load$round" /dev/mapper/p --rw=randwrite --bs=64k --number_ios=200
