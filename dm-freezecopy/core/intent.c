@@ -14,7 +14,7 @@ enum region_state { CLOSED, WANTED, OPENING, OPEN, CLOSING, CLEARING };
 u64 fzc_intent_bytes(const struct fzc_geometry *geo)
 {
 	return 2 * fzc_map_bytes(geo->blocks) + 6 * fzc_map_bytes(geo->map_pages) +
-	       3 * fzc_map_bytes(geo->regions) + 2 * fzc_align8(geo->map_pages) +
+	       2 * fzc_map_bytes(geo->regions) + 2 * fzc_align8(geo->map_pages) +
 	       2 * fzc_align8(geo->regions) + fzc_align8(2ULL * geo->regions);
 }
 
@@ -44,8 +44,6 @@ void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry
 	p += fzc_map_bytes(geo->regions);
 	fzc_map_init(&in->moving, p, geo->regions);
 	p += fzc_map_bytes(geo->regions);
-	fzc_map_init(&in->flagged, p, geo->regions);
-	p += fzc_map_bytes(geo->regions);
 	in->state = p;
 	p += fzc_align8(geo->regions);
 	in->flags = p;
@@ -74,20 +72,12 @@ static void set_closed(struct fzc_intent *in, u32 r)
 {
 	in->state[r] = CLOSED;
 	fzc_map_clear(&in->active, r);
-	fzc_map_clear(&in->flagged, r);
 }
 
 static void set_wanted(struct fzc_intent *in, u32 r)
 {
 	in->state[r] = WANTED;
 	fzc_map_set(&in->active, r);
-	fzc_map_set(&in->moving, r);
-}
-
-static void set_clearing(struct fzc_intent *in, u32 r)
-{
-	in->state[r] = CLEARING;
-	fzc_map_clear(&in->flagged, r);
 	fzc_map_set(&in->moving, r);
 }
 
@@ -477,15 +467,17 @@ static void encode_regions(struct fzc_intent *in, struct fzc_page *page)
 {
 	u32 r;
 
-	for (r = moving(in, 0); r < in->geo->regions; r = moving(in, r + 1)) {
-		in->state[r] = OPENING;
-		fzc_map_set(&in->flagged, r);
+	memset(page, 0, sizeof(*page));
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
+		if (in->state[r] == WANTED)
+			in->state[r] = OPENING;
+		if (in->state[r] == CLOSING && in->ckpt == FZC_CKPT_CLEAR) {
+			in->state[r] = CLEARING;
+			fzc_map_set(&in->moving, r);
+		}
+		if (in->state[r] != CLEARING)
+			page->body[r / 8] |= 1 << (r % 8);
 	}
-	if (in->ckpt == FZC_CKPT_CLEAR)
-		for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1))
-			if (in->state[r] == CLOSING)
-				set_clearing(in, r);
-	fzc_map_export(&in->flagged, 0, page->body, FZC_BODY);
 	fzc_page_seal(page, FZC_PAGE_REGIONS, in->sb->format, ++*in->seq, 0, 0);
 }
 
@@ -613,7 +605,6 @@ bool fzc_intent_load_regions(struct fzc_intent *in, const struct fzc_page *a,
 		if (page->body[r / 8] >> (r % 8) & 1) {
 			in->state[r] = OPEN;
 			fzc_map_set(&in->active, r);
-			fzc_map_set(&in->flagged, r);
 		}
 	return true;
 }

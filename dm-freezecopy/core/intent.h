@@ -37,7 +37,6 @@ struct fzc_intent {
 	u8 *copy[2];
 	struct fzc_map active;	/* regions not CLOSED */
 	struct fzc_map moving;	/* of them WANTED, OPENING, CLEARING */
-	struct fzc_map flagged;	/* regions as the next write of the flags has them */
 	u8 *state;		/* of a region */
 	u8 *flags;
 	u16 *busy;		/* writes in flight in it */
