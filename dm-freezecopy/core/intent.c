@@ -14,7 +14,7 @@ enum region_state { CLOSED, WANTED, OPENING, OPEN, CLOSING, CLEARING };
 u64 fzc_intent_bytes(const struct fzc_geometry *geo)
 {
 	return 2 * fzc_map_bytes(geo->blocks) + 6 * fzc_map_bytes(geo->map_pages) +
-	       2 * fzc_map_bytes(geo->regions) + 2 * fzc_align8(geo->map_pages) +
+	       fzc_map_bytes(geo->regions) + 2 * fzc_align8(geo->map_pages) +
 	       2 * fzc_align8(geo->regions) + fzc_align8(2ULL * geo->regions);
 }
 
@@ -42,8 +42,6 @@ void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry
 	}
 	fzc_map_init(&in->active, p, geo->regions);
 	p += fzc_map_bytes(geo->regions);
-	fzc_map_init(&in->moving, p, geo->regions);
-	p += fzc_map_bytes(geo->regions);
 	in->state = p;
 	p += fzc_align8(geo->regions);
 	in->flags = p;
@@ -62,12 +60,6 @@ static u32 active(const struct fzc_intent *in, u32 r)
 	return fzc_map_next(&in->active, r);
 }
 
-/* The same of those whose flag is about to change on disk. */
-static u32 moving(const struct fzc_intent *in, u32 r)
-{
-	return fzc_map_next(&in->moving, r);
-}
-
 static void set_closed(struct fzc_intent *in, u32 r)
 {
 	in->state[r] = CLOSED;
@@ -78,7 +70,6 @@ static void set_wanted(struct fzc_intent *in, u32 r)
 {
 	in->state[r] = WANTED;
 	fzc_map_set(&in->active, r);
-	fzc_map_set(&in->moving, r);
 }
 
 static bool closable(const struct fzc_intent *in, u32 r)
@@ -471,10 +462,8 @@ static void encode_regions(struct fzc_intent *in, struct fzc_page *page)
 	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		if (in->state[r] == WANTED)
 			in->state[r] = OPENING;
-		if (in->state[r] == CLOSING && in->ckpt == FZC_CKPT_CLEAR) {
+		if (in->state[r] == CLOSING && in->ckpt == FZC_CKPT_CLEAR)
 			in->state[r] = CLEARING;
-			fzc_map_set(&in->moving, r);
-		}
 		if (in->state[r] != CLEARING)
 			page->body[r / 8] |= 1 << (r % 8);
 	}
@@ -491,14 +480,11 @@ static void regions_done(struct fzc_intent *in, int err)
 		in->failed = true;
 	else
 		in->region_copy ^= 1;
-	for (r = moving(in, 0); r < in->geo->regions; r = moving(in, r + 1)) {
-		if (in->state[r] == WANTED)	/* since the write began */
-			continue;
-		fzc_map_clear(&in->moving, r);
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		if (in->state[r] == OPENING && !err) {
 			in->state[r] = OPEN;
 			in->flags[r] = (in->flags[r] & LOOSE) | FRESH;
-		} else {
+		} else if (in->state[r] == OPENING || in->state[r] == CLEARING) {
 			/* a write that failed may be there all the same: do not rely on the flag */
 			set_closed(in, r);
 		}
