@@ -199,8 +199,8 @@ static void release(struct kref *kref)
 {
 	struct fzc_dev *dev = container_of(kref, struct fzc_dev, kref);
 
-	if (dev->link)
-		fzc_link_destroy(dev->link);
+	fzc_link_destroy(dev->link);
+	fzc_key_put(dev->key);
 	if (dev->wq)
 		destroy_workqueue(dev->wq);
 	dev->role->release(dev);

@@ -93,6 +93,8 @@ struct fzc_dev {
 	bool take_all;
 	bool has_pair;
 	bool auth_none;
+	char key_name[FZC_KEY_MAX];	/* its description */
+	struct fzc_key *key;		/* NULL: auth none */
 	bool verify;
 	bool has_pace;
 	u32 pace_ms;

@@ -6,7 +6,7 @@
  * for one that the listener accepted), receives on it until it ends, and gets
  * the next.  The sender lives as long as the link and works off the queue; when
  * there is no connection it gives back what it finds there.  The listener
- * exists only on the secondary.
+ * (listen.c) exists only on the secondary.
  *
  * A connection ends in this order: the state becomes CLOSING, so that nothing
  * more is queued; the sender gets a second to bring out the control frames that
@@ -28,7 +28,7 @@
 
 #include "core/ondisk.h"
 #include "link.h"
-#include "sock.h"
+#include "listen.h"
 
 #define CONNECT_TIMEOUT	(5 * HZ)
 #define HELLO_TIMEOUT	(5 * HZ)	/* for the first frame of a connection */
@@ -57,6 +57,7 @@ struct fzc_link {
 	bool primary;
 	struct fzc_addr addr;
 	const struct fzc_geometry *geo;
+	struct fzc_key *key;		/* NULL: in the clear */
 	const char *name;
 
 	/* Protects what follows up to @why.  May be taken under the owner's lock. */
@@ -69,7 +70,7 @@ struct fzc_link {
 	u8 state;			/* enum link_state */
 	struct fzc_sock *sock;		/* the manager's connection, or attempt */
 	struct fzc_sock *next;		/* accepted, waits for the manager */
-	struct fzc_sock *listener;
+	struct fzc_secrets next_secrets;
 	unsigned long heard;		/* jiffies */
 	unsigned long owed;		/* jiffies: the peer has to answer since */
 	u32 mark;			/* the end of the last DATA frame */
@@ -78,15 +79,20 @@ struct fzc_link {
 	wait_queue_head_t wait;		/* for changes of the above */
 	struct task_struct *manager;
 	struct task_struct *sender;
-	struct task_struct *acceptor;
+	struct fzc_listener *listener;	/* the secondary's */
 	long backoff;			/* the manager's */
-	int complained;			/* last error in connecting or listening, of one thread */
+	int complained;			/* last error in connecting */
 
 	atomic64_t tx_bytes;
 	atomic64_t rx_bytes;
 	atomic64_t last_contact;
 
-	/* the manager's */
+	/* the manager's; of @conn, the sender has @tx while there is a connection */
+	struct fzc_conn conn;
+	struct fzc_secrets secrets;
+	struct fzc_handshake *hs;	/* the primary's */
+	u8 cipher;			/* of this connection, or the last; for status */
+	u8 key_id[FZC_KEY_ID];
 	struct page *pages[MAX_PAGES];
 	struct fzc_msg msg;
 	char reason[FZC_REASON_LEN];
@@ -101,19 +107,6 @@ struct fzc_link {
 static bool stopping(struct fzc_link *link)
 {
 	return READ_ONCE(link->stopping);
-}
-
-/* Once a reason, not once an attempt. */
-static void complain(struct fzc_link *link, const char *what, int err)
-{
-	char addr[64];
-
-	if (err == -ESHUTDOWN || err == link->complained)
-		return;
-	link->complained = err;
-	fzc_addr_print(&link->addr, addr, sizeof(addr));
-	pr_info_ratelimited("%s: cannot %s %s: %pe, trying again\n", link->name, what, addr,
-			    ERR_PTR(err));
 }
 
 /* The first reason counts.  The lock is held. */
@@ -266,35 +259,41 @@ static u32 pages_crc(struct page **pages, u32 len)
 	return ~crc;
 }
 
-static int transmit_data(struct fzc_link *link, struct fzc_sock *sock, struct fzc_tx *tx, bool more)
+static int transmit_head(struct fzc_link *link, u32 length, bool more)
+{
+	int err = fzc_conn_send(&link->conn, link->tx_buf, FZC_WIRE_HEAD, length || more);
+
+	if (!err)
+		atomic64_add(fzc_conn_bytes(&link->conn, FZC_WIRE_HEAD) +
+			     fzc_conn_bytes(&link->conn, length), &link->tx_bytes);
+	return err;
+}
+
+static int transmit_data(struct fzc_link *link, struct fzc_tx *tx, bool more)
 {
 	struct fzc_frame *f = &tx->frame;
 	int err;
 
 	f->payload_crc = pages_crc(tx->pages, f->length);
 	fzc_wire_put_head(link->tx_buf, f);
-	err = fzc_sock_send(sock, link->tx_buf, FZC_WIRE_HEAD, f->length || more);
-	if (!err)
-		err = fzc_sock_send_pages(sock, tx->pages, f->length, more);
+	err = transmit_head(link, f->length, more) ?:
+	      fzc_conn_send_pages(&link->conn, tx->pages, f->length, more);
 	if (err)
 		return err;
-	atomic64_add(FZC_WIRE_HEAD + f->length, &link->tx_bytes);
 	spin_lock_irq(&link->lock);
-	link->mark = fzc_sock_mark(sock);
+	link->mark = fzc_sock_mark(link->conn.sock);
 	link->owed = jiffies;
 	spin_unlock_irq(&link->lock);
 	return 0;
 }
 
-static int transmit_msg(struct fzc_link *link, struct fzc_sock *sock, struct fzc_tx *tx, bool more)
+static int transmit_msg(struct fzc_link *link, struct fzc_tx *tx, bool more)
 {
 	struct ctl *ctl = container_of(tx, struct ctl, tx);
-	u32 len = fzc_wire_put_msg(link->tx_buf, &ctl->msg);
-	int err = fzc_sock_send(sock, link->tx_buf, len, more);
+	u32 length = fzc_wire_put_msg(link->tx_buf, &ctl->msg) - FZC_WIRE_HEAD;
 
-	if (!err)
-		atomic64_add(len, &link->tx_bytes);
-	return err;
+	return transmit_head(link, length, more) ?:
+	       fzc_conn_send(&link->conn, (u8 *)link->tx_buf + FZC_WIRE_HEAD, length, more);
 }
 
 /* Send one frame, or give it back; false: there is none. */
@@ -309,8 +308,8 @@ static bool send_next(struct fzc_link *link)
 	if (!tx)
 		return false;
 	if (sock)
-		err = is_data(tx) ? transmit_data(link, sock, tx, more) :
-				    transmit_msg(link, sock, tx, more);
+		err = is_data(tx) ? transmit_data(link, tx, more) :
+				    transmit_msg(link, tx, more);
 	if (err)
 		broken(link, sock, err);
 	put_tx(link, tx);
@@ -367,13 +366,20 @@ static int wait_for_owner(struct fzc_link *link)
 	return link->ops->rx_wait ? link->ops->rx_wait(link->ctx) : 0;
 }
 
+/* It came, and is not what the peer's key has made: that is not the same as a bad line. */
+static int verified(struct fzc_link *link, int err)
+{
+	return err != -EBADMSG ? err :
+	       refuse(link, err, "frame: its tag, expected that of the session's key: forged or damaged on the way");
+}
+
 static int receive_payload(struct fzc_link *link, const struct fzc_frame *f)
 {
-	int err = fzc_sock_recv_pages(link->sock, link->pages, f->length, SILENCE);
+	int err = fzc_conn_recv_pages(&link->conn, link->pages, f->length, SILENCE);
 
 	if (err)
-		return err;
-	heard(link, f->length);
+		return verified(link, err);
+	heard(link, fzc_conn_bytes(&link->conn, f->length));
 	if (pages_crc(link->pages, f->length) != f->payload_crc)
 		return refuse(link, -EBADMSG, "frame: payload_crc, expected that of the payload");
 	return 0;
@@ -394,13 +400,26 @@ static int receive_data(struct fzc_link *link, const struct fzc_frame *f)
 	return err ? err : refuse(link, taken, NULL);
 }
 
+/* The peer has a key and this side has none, or has proven it already. */
+static int refuse_auth(struct fzc_link *link)
+{
+	static const struct fzc_msg msg = {
+		.type = FZC_MSG_REFUSE,
+		.reason = "authentication: the proof of a key, expected none: the table here says auth none, expected the same key on both sides",
+	};
+
+	fzc_link_send_msg(link, &msg);
+	link->ops->refused(link->ctx, msg.reason);
+	return refuse(link, -EPROTO, msg.reason);
+}
+
 static int receive_msg(struct fzc_link *link, const struct fzc_frame *f, bool first)
 {
-	int err = fzc_sock_recv(link->sock, link->rx_buf, f->length, SILENCE);
+	int err = fzc_conn_recv(&link->conn, link->rx_buf, f->length, SILENCE);
 
 	if (err)
-		return err;
-	heard(link, f->length);
+		return verified(link, err);
+	heard(link, fzc_conn_bytes(&link->conn, f->length));
 	err = fzc_wire_parse_msg(&link->msg, f, link->rx_buf, link->reason);
 	if (err)
 		return refuse(link, err, link->reason);
@@ -409,6 +428,8 @@ static int receive_msg(struct fzc_link *link, const struct fzc_frame *f, bool fi
 	/* else a stranger who says nothing but this would keep the only connection */
 	if (f->type == FZC_MSG_PING && !link->primary)
 		return refuse(link, -EPROTO, "frame: a ping, expected a hello first");
+	if (f->type == FZC_MSG_AUTH)
+		return refuse_auth(link);
 	answered(link);
 	err = wait_for_owner(link);
 	if (!err)
@@ -421,11 +442,14 @@ static int receive_frame(struct fzc_link *link, bool first)
 	struct fzc_frame f;
 	int err;
 
-	err = fzc_sock_recv(link->sock, link->rx_buf, FZC_WIRE_HEAD,
+	err = fzc_conn_recv(&link->conn, link->rx_buf, FZC_WIRE_HEAD,
 			    first ? HELLO_TIMEOUT : SILENCE);
 	if (err)
-		return err;
-	heard(link, FZC_WIRE_HEAD);
+		return verified(link, err);
+	heard(link, fzc_conn_bytes(&link->conn, FZC_WIRE_HEAD));
+	err = link->key ? fzc_key_check(link->key, link->reason) : 0;
+	if (err)
+		return refuse(link, err, link->reason);
 	err = fzc_wire_parse_head(&f, link->rx_buf, link->primary ? NULL : link->geo,
 				  link->reason);
 	if (err)
@@ -498,6 +522,12 @@ static void report(struct fzc_link *link, const char *peer, bool stable)
 	pr_info_ratelimited("%s: connection to %s ended: %s\n", link->name, peer, link->why);
 }
 
+static void note_secrets(struct fzc_link *link)
+{
+	WRITE_ONCE(link->cipher, link->secrets.cipher);
+	memcpy(link->key_id, link->secrets.key, FZC_KEY_ID);
+}
+
 static void talk(struct fzc_link *link)
 {
 	unsigned long since = jiffies;
@@ -505,6 +535,9 @@ static void talk(struct fzc_link *link)
 	bool stable;
 
 	fzc_sock_peer(link->sock, peer, sizeof(peer));
+	note_secrets(link);
+	if (fzc_conn_begin(&link->conn, link->sock, &link->secrets))
+		return;
 	if (link->ops->prepare && link->ops->prepare(link->ctx))
 		return;
 	begin(link);
@@ -547,6 +580,25 @@ static void retract(struct fzc_link *link, struct fzc_sock **place)
 		fzc_sock_release(sock);
 }
 
+/* Primary: both sides prove the key, if there is one. */
+static bool prove(struct fzc_link *link)
+{
+	char peer[64];
+	int err = link->key ? fzc_handshake_run(link->hs, link->sock, FZC_PRIMARY, link->key,
+						fzc_crypt_fast(link->conn.tx), &link->secrets) : 0;
+
+	if (!err)
+		return true;
+	if (err != -ESHUTDOWN) {
+		fzc_sock_peer(link->sock, peer, sizeof(peer));
+		strscpy(link->why, link->hs->why, sizeof(link->why));
+		report(link, peer, false);
+		link->ops->refused(link->ctx, link->hs->why);
+	}
+	retract(link, &link->sock);
+	return false;
+}
+
 /* Primary: connect, or wait a while. */
 static bool dial(struct fzc_link *link)
 {
@@ -557,19 +609,20 @@ static bool dial(struct fzc_link *link)
 	link->backoff = clamp(2 * link->backoff, (long)BACKOFF_MIN, (long)BACKOFF_MAX);
 	sock = fzc_sock_create(&link->addr);
 	if (IS_ERR(sock)) {
-		complain(link, "open a socket for", PTR_ERR(sock));
+		fzc_complain(link->name, "open a socket for", &link->addr, PTR_ERR(sock),
+			     &link->complained);
 		return false;
 	}
 	if (!publish(link, &link->sock, sock))
 		return false;
 	err = fzc_sock_connect(sock, &link->addr, CONNECT_TIMEOUT);
 	if (err) {
-		complain(link, "connect to", err);
+		fzc_complain(link->name, "connect to", &link->addr, err, &link->complained);
 		retract(link, &link->sock);
 		return false;
 	}
 	link->complained = 0;
-	return true;
+	return prove(link);
 }
 
 /* Secondary: wait for what the listener accepts. */
@@ -580,6 +633,8 @@ static bool answer(struct fzc_link *link)
 	if (!link->stopping) {
 		link->sock = link->next;
 		link->next = NULL;
+		link->secrets = link->next_secrets;
+		memzero_explicit(&link->next_secrets, sizeof(link->next_secrets));
 		link->heard = jiffies;
 	}
 	spin_unlock_irq(&link->lock);
@@ -601,7 +656,7 @@ static int manager_main(void *arg)
 	return 0;
 }
 
-/* The listener */
+/* The secondary's door */
 
 /* Is the connection that there is dead, as far as one can tell?  The lock is held. */
 static bool silent(struct fzc_link *link)
@@ -611,9 +666,10 @@ static bool silent(struct fzc_link *link)
 	       !fzc_sock_readable(link->sock);
 }
 
-/* A connection came.  It waits for its turn, or is closed. */
-static void offer(struct fzc_link *link, struct fzc_sock *sock)
+/* A peer came.  It waits for its turn, or is closed. */
+static void arrived(void *ctx, struct fzc_sock *sock, const struct fzc_secrets *secrets)
 {
+	struct fzc_link *link = ctx;
 	struct fzc_sock *closed = sock;
 
 	spin_lock_irq(&link->lock);
@@ -624,6 +680,7 @@ static void offer(struct fzc_link *link, struct fzc_sock *sock)
 		}
 		closed = link->next;
 		link->next = sock;
+		link->next_secrets = *secrets;
 	}
 	spin_unlock_irq(&link->lock);
 	wake_up(&link->wait);
@@ -631,65 +688,58 @@ static void offer(struct fzc_link *link, struct fzc_sock *sock)
 		fzc_sock_release(closed);
 }
 
-static int accept_all(struct fzc_link *link)
+/* Somebody tried.  For the log, and for the owner to show. */
+static void not_proven(void *ctx, const char *why)
 {
-	struct fzc_sock *sock;
+	struct fzc_link *link = ctx;
 
-	for (;;) {
-		sock = fzc_sock_accept(link->listener);
-		if (IS_ERR(sock))
-			return PTR_ERR(sock);
-		offer(link, sock);
-	}
+	pr_info_ratelimited("%s: connection refused: %s\n", link->name, why);
+	link->ops->refused(link->ctx, why);
 }
 
-static int listen_once(struct fzc_link *link)
-{
-	struct fzc_sock *sock = fzc_sock_create(&link->addr);
-	int err;
-
-	if (IS_ERR(sock))
-		return PTR_ERR(sock);
-	if (!publish(link, &link->listener, sock))
-		return -ESHUTDOWN;
-	err = fzc_sock_listen(sock, &link->addr);
-	if (!err) {
-		link->complained = 0;
-		err = accept_all(link);
-	}
-	retract(link, &link->listener);
-	return err;
-}
-
-static int acceptor_main(void *arg)
-{
-	unsigned int noio = memalloc_noio_save();
-	struct fzc_link *link = arg;
-
-	while (!stopping(link)) {
-		complain(link, "listen on", listen_once(link));
-		wait_event_idle_timeout(link->wait, stopping(link), BACKOFF_MAX / 5);
-	}
-	memalloc_noio_restore(noio);
-	return 0;
-}
+static const struct fzc_listener_ops listener_ops = {
+	.arrived = arrived,
+	.refused = not_proven,
+};
 
 /* From without */
 
+/* What a protected connection needs is there before there is one. */
+static int create_parts(struct fzc_link *link)
+{
+	int err = 0;
+
+	if (link->key)
+		err = fzc_conn_init(&link->conn);
+	if (!err && link->key && link->primary) {
+		link->hs = kzalloc(sizeof(*link->hs), GFP_KERNEL);
+		err = link->hs ? fzc_handshake_init(link->hs) : -ENOMEM;
+	}
+	if (!err && !link->primary) {
+		link->listener = fzc_listener_create(&listener_ops, link, &link->addr, link->key,
+						     link->key ? fzc_crypt_fast(link->conn.tx) : 0,
+						     link->name);
+		err = PTR_ERR_OR_ZERO(link->listener);
+	}
+	return err;
+}
+
 struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool primary,
 				 const struct fzc_addr *addr, const struct fzc_geometry *geo,
-				 const char *name)
+				 struct fzc_key *key, const char *name)
 {
 	struct fzc_link *link = kvzalloc(sizeof(*link), GFP_KERNEL);
+	int err;
 	u32 i;
 
 	if (!link)
-		return NULL;
+		return ERR_PTR(-ENOMEM);
 	link->ops = ops;
 	link->ctx = ctx;
 	link->primary = primary;
 	link->addr = *addr;
 	link->geo = geo;
+	link->key = key;
 	link->name = name;
 	spin_lock_init(&link->lock);
 	init_waitqueue_head(&link->wait);
@@ -698,16 +748,26 @@ struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool
 	INIT_LIST_HEAD(&link->free);
 	for (i = 0; i < RING; i++)
 		list_add_tail(&link->ring[i].tx.list, &link->free);
+	err = create_parts(link);
+	if (err) {
+		fzc_link_destroy(link);
+		return ERR_PTR(err);
+	}
 	return link;
 }
 
 void fzc_link_destroy(struct fzc_link *link)
 {
-	if (!link)
+	if (IS_ERR_OR_NULL(link))
 		return;
 	/* the sender is gone: what was queued since then is given back here */
 	while (send_next(link))
 		;
+	fzc_listener_destroy(link->listener);
+	if (link->hs)
+		fzc_handshake_exit(link->hs);
+	kfree(link->hs);
+	fzc_conn_exit(&link->conn);
 	kvfree(link);
 }
 
@@ -744,7 +804,7 @@ int fzc_link_start(struct fzc_link *link)
 	if (!err)
 		err = launch(link, &link->manager, manager_main, "link");
 	if (!err && !link->primary)
-		err = launch(link, &link->acceptor, acceptor_main, "accept");
+		err = fzc_listener_start(link->listener);
 	if (err)
 		fzc_link_stop(link);
 	return err;
@@ -754,13 +814,11 @@ void fzc_link_stop(struct fzc_link *link)
 {
 	spin_lock_irq(&link->lock);
 	link->stopping = true;
-	if (link->listener)
-		fzc_sock_stop(link->listener);
 	if (link->sock)
 		fzc_sock_stop(link->sock);
 	spin_unlock_irq(&link->lock);
 	wake_up_all(&link->wait);
-	join(&link->acceptor);
+	fzc_listener_stop(link->listener);
 	join(&link->manager);
 	join(&link->sender);
 	retract(link, &link->next);
@@ -774,4 +832,6 @@ void fzc_link_stats(struct fzc_link *link, struct fzc_link_stats *stats)
 	stats->rx_bytes = atomic64_read(&link->rx_bytes);
 	stats->last_contact = atomic64_read(&link->last_contact);
 	stats->connected = READ_ONCE(link->state) == LINK_UP;
+	stats->cipher = READ_ONCE(link->cipher);
+	memcpy(stats->key, link->key_id, sizeof(stats->key));
 }

@@ -10,6 +10,7 @@
 #include <linux/types.h>
 #include "core/args.h"
 #include "core/wire.h"
+#include "key.h"
 
 struct fzc_link;
 struct page;
@@ -40,6 +41,8 @@ struct fzc_link_ops {
 	 * -ESHUTDOWN when the link stops.
 	 */
 	int (*rx_wait)(void *ctx);
+	/* A connection came to nothing, since the peer did not prove the key, or refused us. */
+	void (*refused)(void *ctx, const char *why);
 	/* A queued DATA frame was handed to the socket or dropped: its pages are free again. */
 	void (*tx_done)(void *ctx, void *cookie);
 };
@@ -57,16 +60,20 @@ struct fzc_link_stats {
 	u64 rx_bytes;
 	u64 last_contact;	/* ktime_get_real_seconds(), 0: never */
 	bool connected;
+	u8 cipher;		/* enum fzc_cipher, 0: in the clear; of the last connection */
+	u8 key[FZC_KEY_ID];
 };
 
 /*
- * Create: allocates only.  @geo (must outlive the link): what DATA heads are
- * checked against.  @primary: connects to @addr, with backoff, for ever; else
- * listens on it.
+ * Create: allocates only, and loads the crypto it needs (-ENOENT: the kernel
+ * has none).  @geo, @key and @name must outlive the link.  @geo: what DATA heads
+ * are checked against.  @key: what both sides prove before anything else, NULL:
+ * nothing is proven and nothing encrypted.  @primary: connects to @addr, with
+ * backoff, for ever; else listens on it.  ERR_PTR.
  */
 struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool primary,
 				 const struct fzc_addr *addr, const struct fzc_geometry *geo,
-				 const char *name);
+				 struct fzc_key *key, const char *name);
 void fzc_link_destroy(struct fzc_link *link);
 /* Start the threads.  A listening address that cannot be bound is retried, and reported. */
 int fzc_link_start(struct fzc_link *link);

@@ -179,6 +179,17 @@ static int primary_rx_data(void *ctx, const struct fzc_frame *f, struct page **p
 	return -EPROTO;
 }
 
+static void primary_refused(void *ctx, const char *why)
+{
+	struct fzc_dev *dev = ctx;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	fzc_p_say(&fzc_primary_of(dev)->core, "%s", why);
+	dev->refused = true;
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
 static int primary_rx_wait(void *ctx)
 {
 	return 0;
@@ -190,6 +201,7 @@ static const struct fzc_link_ops link_ops = {
 	.rx_msg = primary_rx_msg,
 	.rx_data = primary_rx_data,
 	.rx_wait = primary_rx_wait,
+	.refused = primary_refused,
 	.tx_done = fzc_primary_tx_done,
 };
 
@@ -207,8 +219,9 @@ static int primary_setup(struct fzc_dev *dev)
 	    fzc_primary_send_init(pr);
 	if (r)
 		return r;
-	dev->link = fzc_link_create(&link_ops, dev, true, &dev->addr, &dev->geo, dev->name);
-	return dev->link ? 0 : -ENOMEM;
+	dev->link = fzc_link_create(&link_ops, dev, true, &dev->addr, &dev->geo, dev->key,
+				    dev->name);
+	return PTR_ERR_OR_ZERO(dev->link);
 }
 
 static void primary_release(struct fzc_dev *dev)

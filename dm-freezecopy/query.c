@@ -21,6 +21,9 @@ void fzc_query_take(struct fzc_dev *dev, struct fzc_query *q)
 	q->last_contact = stats.last_contact;
 	q->tx_bytes = stats.tx_bytes;
 	q->rx_bytes = stats.rx_bytes;
+	q->auth = dev->key ? 1 : 0;
+	q->cipher = stats.cipher;
+	memcpy(q->key_id, stats.key, sizeof(q->key_id));
 
 	spin_lock_irqsave(&dev->lock, flags);
 	dev->role->query(dev, q);

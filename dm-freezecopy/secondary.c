@@ -152,6 +152,21 @@ static int secondary_rx_wait(void *ctx)
 	return r;
 }
 
+/* A stranger changes nothing for a peer that is there. */
+static void secondary_refused(void *ctx, const char *why)
+{
+	struct fzc_dev *dev = ctx;
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (s->link == FZC_SLINK_DOWN) {
+		fzc_s_say(s, "%s", why);
+		dev->refused = true;
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+}
+
 static const struct fzc_link_ops link_ops = {
 	.prepare = secondary_prepare,
 	.connected = secondary_connected,
@@ -160,6 +175,7 @@ static const struct fzc_link_ops link_ops = {
 	.rx_data = fzc_secondary_rx_data,
 	.rx_payload = fzc_secondary_rx_payload,
 	.rx_wait = secondary_rx_wait,
+	.refused = secondary_refused,
 };
 
 /* ---- life ---- */
@@ -182,8 +198,9 @@ static int secondary_setup(struct fzc_dev *dev)
 	    fzc_secondary_recv_init(sec);
 	if (r)
 		return r;
-	dev->link = fzc_link_create(&link_ops, dev, false, &dev->addr, &dev->geo, dev->name);
-	return dev->link ? 0 : -ENOMEM;
+	dev->link = fzc_link_create(&link_ops, dev, false, &dev->addr, &dev->geo, dev->key,
+				    dev->name);
+	return PTR_ERR_OR_ZERO(dev->link);
 }
 
 static void secondary_release(struct fzc_dev *dev)

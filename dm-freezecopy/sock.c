@@ -316,6 +316,19 @@ bool fzc_sock_arrived(struct fzc_sock *s, u32 mark)
 	return !before(READ_ONCE(tcp_sk(s->sock->sk)->snd_una), mark);
 }
 
+bool fzc_sock_same_host(struct fzc_sock *a, struct fzc_sock *b)
+{
+	const struct sock *x = a->sock->sk, *y = b->sock->sk;
+
+	if (x->sk_family != y->sk_family)
+		return false;
+#if IS_ENABLED(CONFIG_IPV6)
+	if (x->sk_family == AF_INET6)
+		return ipv6_addr_equal(&x->sk_v6_daddr, &y->sk_v6_daddr);
+#endif
+	return x->sk_daddr == y->sk_daddr;
+}
+
 void fzc_sock_peer(struct fzc_sock *s, char *buf, u32 len)
 {
 	struct sockaddr_storage peer;

@@ -43,6 +43,8 @@ bool fzc_sock_readable(struct fzc_sock *s);
 /* The place of what was sent last in the stream, and whether all up to it has arrived. */
 u32 fzc_sock_mark(struct fzc_sock *s);
 bool fzc_sock_arrived(struct fzc_sock *s, u32 mark);
+/* Do the peers of both have the same address, whatever the port? */
+bool fzc_sock_same_host(struct fzc_sock *a, struct fzc_sock *b);
 /* The peer's address as text. */
 void fzc_sock_peer(struct fzc_sock *s, char *buf, u32 len);
 

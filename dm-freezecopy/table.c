@@ -111,8 +111,22 @@ static int measure(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 	return 0;
 }
 
+/* The key itself goes with the device's last reference. */
+static int take_key(struct fzc_dev *dev, const char *description, char *why)
+{
+	struct fzc_key *key = fzc_key_get(description, why);
+
+	if (IS_ERR(key))
+		return PTR_ERR(key);
+	dev->key = key;
+	strscpy(dev->key_name, description, sizeof(dev->key_name));
+	return 0;
+}
+
 int fzc_table_take(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 {
+	int r;
+
 	dev->addr = t->addr;
 	dev->identical = t->identical;
 	dev->take_all = t->take_all;
@@ -122,6 +136,11 @@ int fzc_table_take(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 	dev->has_pair = t->has_pair;
 	dev->auth_none = t->auth_none;
 	dev->pair = t->pair;
+	if (t->key) {
+		r = take_key(dev, t->key, why);
+		if (r)
+			return r;
+	}
 	return open_devices(dev, t, why) ?: measure(dev, t, why) ?: fzc_dev_claim(dev, why);
 }
 
@@ -150,11 +169,13 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 	for (i = 0; i < dev->role->ndevs; i++)
 		DMEMIT(" %s", dev->dm[i]->name);
 	DMEMIT(" %u %s %s block %u",
-	       4 + 2 * (dev->auth_none + dev->identical + dev->take_all + dev->has_pair +
+	       6 + 2 * (dev->identical + dev->take_all + dev->has_pair +
 			dev->has_pace + dev->verify),
 	       primary ? "peer" : "listen", addr, dev->geo.block_size);
 	if (dev->auth_none)
 		DMEMIT(" auth none");
+	else
+		DMEMIT(" key %s%s", FZC_KEY_PREFIX, dev->key_name);
 	if (dev->identical)
 		DMEMIT(" assume identical");
 	if (dev->has_pair)

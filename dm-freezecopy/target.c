@@ -33,6 +33,16 @@ static void set_up_target(struct dm_target *ti, struct fzc_dev *dev)
 	ti->num_write_zeroes_bios = 1;
 }
 
+static void explain(const struct fzc_dev *dev, int err, char *why)
+{
+	if (err == -ENOENT)
+		strscpy(why, "key: this kernel lacks gcm(aes), rfc7539(chacha20,poly1305) or hmac(sha256), expected all of them: see its modules gcm, chacha20poly1305, hmac",
+			FZC_REASON_LEN);
+	else
+		scnprintf(why, FZC_REASON_LEN, "no memory for %llu blocks (error %d)",
+			  dev->geo.blocks, -err);
+}
+
 /* Everything but the device: writes nothing, binds nothing. */
 static int build(struct dm_target *ti, const struct fzc_table *t, char *why)
 {
@@ -47,8 +57,7 @@ static int build(struct dm_target *ti, const struct fzc_table *t, char *why)
 	if (!r) {
 		r = fzc_dev_setup(dev);
 		if (r)
-			scnprintf(why, FZC_REASON_LEN, "no memory for %llu blocks (error %d)",
-				  dev->geo.blocks, -r);
+			explain(dev, r, why);
 	}
 	if (r) {
 		fzc_dev_end(dev);

@@ -4,6 +4,7 @@
 
 #define DEFAULT_BLOCK	4096U
 #define ADDR_FORMS	"1.2.3.4, 1.2.3.4:port, [ipv6] or [ipv6]:port"
+#define KEY_FORM	FZC_KEY_PREFIX "freezecopy:NAME, a key of the kernel's keyring (freezectl key)"
 #define GROUPS		8	/* of 16 bits in an IPv6 address */
 
 static int hex_value(char c)
@@ -248,6 +249,22 @@ static bool set_auth(struct fzc_table *t, const char *value)
 	return t->auth_none;
 }
 
+/* The kernel wants a prefix, too: who may read such keys is told by it. */
+static bool set_key(struct fzc_table *t, const char *value)
+{
+	const u32 skip = sizeof(FZC_KEY_PREFIX) - 1;
+	const char *c;
+
+	if (strncmp(value, FZC_KEY_PREFIX, skip) || strlen(value + skip) >= FZC_KEY_MAX)
+		return false;
+	for (c = value + skip; *c; c++)
+		if (*c <= ' ' || *c > '~')
+			return false;
+	t->key = value + skip;
+	c = strchr(t->key, ':');
+	return c && c != t->key && c[1];
+}
+
 static bool set_assume(struct fzc_table *t, const char *value)
 {
 	t->identical = !strcmp(value, "identical");
@@ -303,7 +320,8 @@ static const struct option {
 	{ "peer", FZC_PRIMARY, set_addr, ADDR_FORMS },
 	{ "listen", FZC_SECONDARY, set_addr, ADDR_FORMS },
 	{ "block", 0, set_block, "a power of two from 4096 to 1048576 bytes" },
-	{ "auth", 0, set_auth, "none: this version has no authentication yet" },
+	{ "auth", 0, set_auth, "none, or key with a key instead" },
+	{ "key", 0, set_key, KEY_FORM },
 	{ "pair", 0, set_pair, "a uuid that is not all zero" },
 	{ "assume", FZC_PRIMARY, set_assume, "identical" },
 	{ "take_all_changed", 0, set_take_all, "yes" },
@@ -336,7 +354,7 @@ static int parse_option(struct fzc_table *t, const char *key, const char *value,
 	*seen |= bit;
 	if (!o)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed, verify or pace_ms",
+			  "option %.32s: unknown, expected peer, listen, block, auth, key, pair, assume, take_all_changed, verify or pace_ms",
 			  key);
 	else if (o->role && o->role != t->role)
 		scnprintf(why, FZC_REASON_LEN, "option %s: not for a %s", key, role_name(t->role));
@@ -355,9 +373,11 @@ static int check_complete(const struct fzc_table *t, char *why)
 	if (!t->has_addr)
 		scnprintf(why, FZC_REASON_LEN, "option %s: missing, expected " ADDR_FORMS,
 			  t->role == FZC_PRIMARY ? "peer" : "listen");
-	else if (!t->auth_none)
+	else if (t->auth_none && t->key)
+		scnprintf(why, FZC_REASON_LEN, "option auth: none, expected no such option beside key");
+	else if (!t->auth_none && !t->key)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option auth: missing, expected none: this version has no authentication yet, and a table has to say so");
+			  "option key: missing, expected " KEY_FORM "; or auth none, if whoever reaches the port may read and forge everything");
 	else
 		return 0;
 	return -EINVAL;

@@ -8,6 +8,8 @@
 #define FZC_DEFAULT_PORT	7744
 #define FZC_DEFAULT_PACE	100	/* ms */
 #define FZC_MAX_PACE		10000U
+#define FZC_KEY_PREFIX		":32:logon:"	/* as dm-crypt has it: size, type, description */
+#define FZC_KEY_MAX		128U	/* bytes of a description, with its end */
 
 struct fzc_addr {
 	bool v6;
@@ -22,6 +24,7 @@ struct fzc_table {
 	struct fzc_addr addr;		/* peer or listen */
 	bool has_addr;
 	bool auth_none;
+	const char *key;		/* description of a logon key, NULL: none */
 	bool identical;
 	bool take_all;
 	bool verify;

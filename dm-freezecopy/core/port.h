@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the core needs from the world around it: integer types, byte order,
- * memory functions, crc32c.  The core is compiled into the module and, as an
+ * memory functions, crc32c.  HMAC and AEAD come through auth.h.  The core is compiled into the module and, as an
  * ordinary program, into the simulator, the unit tests and the offline tools.
  */
 #ifndef FZC_PORT_H
@@ -21,8 +21,11 @@
 #include <linux/string.h>
 #include <linux/types.h>
 #include <asm/byteorder.h>
+#include <crypto/algapi.h>
 
 #define fzc_crc32c(seed, data, len)	crc32c((seed), (data), (len))
+#define fzc_memneq(a, b, len)		crypto_memneq((a), (b), (len))
+#define fzc_wipe(mem, len)		memzero_explicit((mem), (len))
 
 #else /* user space */
 
@@ -70,6 +73,10 @@ typedef int64_t s64;
 #define fls(x)			((x) ? 32 - __builtin_clz(x) : 0)
 #define __ffs64(x)		((unsigned long)__builtin_ctzll(x))
 #define hweight64(x)		((unsigned long)__builtin_popcountll(x))
+
+/* programs: nobody there measures how long it takes */
+#define fzc_memneq(a, b, len)	memcmp((a), (b), (len))
+#define fzc_wipe(mem, len)	explicit_bzero((mem), (len))
 
 u32 fzc_crc32c(u32 seed, const void *data, size_t len);
 int fzc_scnprintf(char *buf, size_t size, const char *fmt, ...) __printf(3, 4);

@@ -136,7 +136,22 @@ enum fzc_msg_type {
 	FZC_MSG_FULL = 12,
 	FZC_MSG_NEED = 13,
 	FZC_MSG_PING = 14,
+	FZC_MSG_AUTH = 15,	/* before all others, where the table names a key */
 	FZC_NR_MSG,
+};
+
+#define FZC_KEY_BYTES		32U
+#define FZC_KEY_ID		8U
+#define FZC_AUTH_NONCE		32U
+
+/* A step of the proof that both have the key; what a step does not use is zero.  See auth.h. */
+struct fzc_auth_msg {
+	u8 step;
+	u8 role;		/* enum fzc_disk_role */
+	u8 ciphers;		/* bits: 1 << enum fzc_cipher */
+	u8 key[2][FZC_KEY_ID];
+	u8 nonce[FZC_AUTH_NONCE];
+	u8 proof[FZC_KEY_BYTES];
 };
 
 /* What each side states before any data moves. */
@@ -185,6 +200,7 @@ struct fzc_msg {
 			u64 frames;
 		};
 		char reason[FZC_REASON_LEN];	/* REFUSE */
+		struct fzc_auth_msg auth;
 	};
 };
 

@@ -59,6 +59,16 @@ struct wire_refuse {
 	char reason[FZC_REASON_LEN];
 };
 
+struct wire_auth {
+	u8 step;
+	u8 role;
+	u8 ciphers;
+	u8 reserved[5];
+	u8 key[2][FZC_KEY_ID];
+	u8 nonce[FZC_AUTH_NONCE];
+	u8 proof[FZC_KEY_BYTES];
+};
+
 static const u16 payload_size[FZC_NR_MSG] = {
 	[FZC_MSG_HELLO] = sizeof(struct wire_hello),
 	[FZC_MSG_REFUSE] = sizeof(struct wire_refuse),
@@ -71,6 +81,7 @@ static const u16 payload_size[FZC_NR_MSG] = {
 	[FZC_MSG_ABORT] = sizeof(struct wire_freeze),
 	[FZC_MSG_FULL] = sizeof(struct wire_frames),
 	[FZC_MSG_NEED] = sizeof(struct wire_frames),
+	[FZC_MSG_AUTH] = sizeof(struct wire_auth),
 	/* SESSION_OK and PING have none, DATA has blocks */
 };
 
@@ -86,6 +97,7 @@ static void check_layout(void)
 	BUILD_BUG_ON(offsetof(struct wire_session, freeze) != 64);
 	BUILD_BUG_ON(sizeof(struct wire_frames) != 24);
 	BUILD_BUG_ON(sizeof(struct wire_freeze) != 216);
+	BUILD_BUG_ON(sizeof(struct wire_auth) != 88);
 	BUILD_BUG_ON(sizeof(struct wire_refuse) > FZC_MAX_CTL);
 	BUILD_BUG_ON(sizeof(struct wire_hello) > FZC_MAX_CTL);
 }
@@ -97,6 +109,13 @@ static bool is(char *why, const char *field, u64 value, bool good, const char *e
 		scnprintf(why, FZC_REASON_LEN, "frame: %s %llu, expected %s", field,
 			  (unsigned long long)value, expected);
 	return good;
+}
+
+static bool is_zero(const u8 *bytes, u32 n)
+{
+	while (n && !bytes[n - 1])
+		n--;
+	return !n;
 }
 
 u32 fzc_wire_data_length(const struct fzc_geometry *geo, u64 first, u32 n, u32 flags)
@@ -158,7 +177,7 @@ static bool check_head(const struct fzc_wire_head *h, char *why)
 		  "0: run the same version on both sides") &&
 	       is(why, "reserved", le32_to_cpu(h->reserved[0] | h->reserved[1]),
 		  !(h->reserved[0] | h->reserved[1]), "0") &&
-	       is(why, "type", type, type && type < FZC_NR_MSG, "1 to 14");
+	       is(why, "type", type, type && type < FZC_NR_MSG, "1 to 15");
 }
 
 int fzc_wire_parse_head(struct fzc_frame *f, const void *head, const struct fzc_geometry *geo,
@@ -297,11 +316,9 @@ static void put_session(struct wire_session *d, const struct fzc_session *s)
 
 static bool get_session(struct fzc_session *s, const struct wire_session *d, char *why)
 {
-	static const u8 zero[sizeof(d->reserved)];
-
 	if (!is(why, "order", d->order,
 		d->order >= FZC_ORDER_RESUME && d->order <= FZC_ORDER_FIRST_COPY, "1 to 3") ||
-	    !is(why, "reserved", 1, !memcmp(d->reserved, zero, sizeof(zero)), "0"))
+	    !is(why, "reserved", 1, is_zero(d->reserved, sizeof(d->reserved)), "0"))
 		return false;
 	s->order = d->order;
 	memcpy(s->pair.b, d->pair, 16);
@@ -365,6 +382,50 @@ static bool get_refuse(struct fzc_msg *msg, const struct wire_refuse *d, char *w
 	return true;
 }
 
+static void put_auth(struct wire_auth *d, const struct fzc_auth_msg *a)
+{
+	d->step = a->step;
+	d->role = a->role;
+	d->ciphers = a->ciphers;
+	memcpy(d->key, a->key, sizeof(d->key));
+	memcpy(d->nonce, a->nonce, sizeof(d->nonce));
+	memcpy(d->proof, a->proof, sizeof(d->proof));
+}
+
+static bool good_ciphers(const struct wire_auth *d)
+{
+	if (d->step == 1)
+		return !(d->ciphers & ~6U);
+	return d->step == 2 ? d->ciphers == 2 || d->ciphers == 4 : !d->ciphers;
+}
+
+static bool get_auth(struct fzc_auth_msg *a, const struct wire_auth *d, char *why)
+{
+	u8 step = d->step;
+
+	if (!is(why, "step", step, step >= 1 && step <= 3, "1 to 3") ||
+	    !is(why, "role", d->role, d->role == FZC_PRIMARY || d->role == FZC_SECONDARY,
+		"1 (primary) or 2 (secondary)") ||
+	    !is(why, "ciphers", d->ciphers, good_ciphers(d),
+		"bits 1 (AES-256-GCM) and 2 (ChaCha20-Poly1305), in step 2 one of them, in step 3 none") ||
+	    !is(why, "reserved", 1, is_zero(d->reserved, sizeof(d->reserved)), "0") ||
+	    !is(why, "key", 1, step < 3 || is_zero(d->key[0], FZC_KEY_ID), "0 in step 3") ||
+	    !is(why, "key", 2, step < 2 || is_zero(d->key[1], FZC_KEY_ID),
+		"only one after step 1") ||
+	    !is(why, "nonce", step, step < 3 || is_zero(d->nonce, FZC_AUTH_NONCE),
+		"0 in step 3") ||
+	    !is(why, "proof", step, step > 1 || is_zero(d->proof, FZC_KEY_BYTES),
+		"0 in step 1"))
+		return false;
+	a->step = step;
+	a->role = d->role;
+	a->ciphers = d->ciphers;
+	memcpy(a->key, d->key, sizeof(a->key));
+	memcpy(a->nonce, d->nonce, sizeof(a->nonce));
+	memcpy(a->proof, d->proof, sizeof(a->proof));
+	return true;
+}
+
 u32 fzc_wire_put_msg(void *buf, const struct fzc_msg *msg)
 {
 	struct fzc_frame f = { .type = msg->type, .length = payload_size[msg->type] };
@@ -393,6 +454,9 @@ u32 fzc_wire_put_msg(void *buf, const struct fzc_msg *msg)
 	case FZC_MSG_REFUSE:
 		put_text(payload, msg->reason, FZC_REASON_LEN);
 		break;
+	case FZC_MSG_AUTH:
+		put_auth(payload, &msg->auth);
+		break;
 	}
 	f.payload_crc = fzc_wire_crc(payload, f.length);
 	fzc_wire_put_head(buf, &f);
@@ -418,6 +482,8 @@ static bool get_msg(struct fzc_msg *msg, const void *payload, char *why)
 		return get_freeze(msg, payload, why);
 	case FZC_MSG_REFUSE:
 		return get_refuse(msg, payload, why);
+	case FZC_MSG_AUTH:
+		return get_auth(&msg->auth, payload, why);
 	case FZC_MSG_SESSION_OK:
 	case FZC_MSG_PING:
 		return true;

@@ -166,6 +166,12 @@ enum fzc_freeze_phase {
 	FZC_PHASE_IN_DOUBT = 4,	/* after an unclean stop, until the secondary is heard */
 };
 
+enum fzc_session_cipher {
+	FZC_SESSION_CLEAR = 0,
+	FZC_SESSION_AES_GCM = 1,	/* AES-256-GCM */
+	FZC_SESSION_CHACHA = 2,		/* ChaCha20-Poly1305 */
+};
+
 enum fzc_event {
 	FZC_EV_CONNECT, FZC_EV_DISCONNECT, FZC_EV_CUT, FZC_EV_COMMIT, FZC_EV_MERGED,
 	FZC_EV_ABORT, FZC_EV_COPY_DONE, FZC_EV_ERROR, FZC_EV_NR,
@@ -234,7 +240,10 @@ struct fzc_query {
 	__u64 mem_maps;		/* bytes of memory: block sets and what else has a fixed size */
 	__u64 mem_slots;	/* tables of slots: 15.25 a slot, in chunks, as slots are used */
 	__u64 mem_io;		/* buffers of I/O, when all are in use */
-	__u64 reserved[7];
+	__u32 cipher;		/* enum fzc_session_cipher, of the session or the last one */
+	__u32 auth;		/* 1: a key is proven, 0: auth none */
+	__u8 key_id[8];		/* identifies the key that was proven; 0: none was */
+	__u64 reserved[5];
 };
 
 /*

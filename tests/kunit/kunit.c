@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The part of tests/unit/main.c for a kernel; the lists are made by scripts/kunit. */
 #include <linux/module.h>
+#include <crypto/hash.h>
 #include "test.h"
+#include "auth.h"
 
 static struct kunit *running;
 static u64 state;
@@ -16,6 +18,24 @@ void test_begin(struct kunit *test)
 void test_failed(const char *file, int line, const char *what)
 {
 	KUNIT_FAIL(running, "%s:%d: %s", file, line, what);
+}
+
+static int hmac_fn(const struct fzc_hmac *hmac, const u8 *key, u32 key_len, const void *data,
+		   u32 len, u8 out[FZC_KEY_BYTES])
+{
+	return crypto_shash_setkey(hmac->ctx, key, key_len) ?:
+	       crypto_shash_tfm_digest(hmac->ctx, data, len, out);
+}
+
+/* Never freed: the machine ends with the last case. */
+const struct fzc_hmac *test_hmac(void)
+{
+	static struct fzc_hmac hmac = { .fn = hmac_fn };
+
+	if (!hmac.ctx)
+		hmac.ctx = crypto_alloc_shash("hmac(sha256)", 0, 0);
+	KUNIT_ASSERT_FALSE(running, IS_ERR(hmac.ctx));
+	return &hmac;
 }
 
 void *test_alloc(size_t bytes)

@@ -6,6 +6,8 @@
 #ifndef CHECKS_H
 #define CHECKS_H
 
+struct fzc_hmac;
+
 void test_failed(const char *file, int line, const char *what);
 
 #define CHECK(cond)	((cond) ? (void)0 : test_failed(__FILE__, __LINE__, #cond))
@@ -35,6 +37,9 @@ static inline void test_fill(void *mem, size_t len)
 	while (len--)
 		*p++ = test_random();
 }
+
+/* HMAC-SHA-256, as struct fzc_auth wants it: of the kernel, or of libcrypto. */
+const struct fzc_hmac *test_hmac(void);
 
 static inline struct fzc_id test_id(void)
 {

@@ -50,6 +50,8 @@ TEST(args_table)
 	CHECK(t.identical && t.pace_ms == 100 && !t.has_pace);
 	CHECK(!parse(&t, "primary m d a 6 pace_ms 0 peer [fe::1] auth none"));
 	CHECK(t.has_pace && !t.pace_ms);
+	CHECK(!parse(&t, "primary m d a 4 key :32:logon:freezecopy:db peer [fe::1]"));
+	CHECK(!strcmp(t.key, "freezecopy:db") && !t.auth_none);
 	CHECK(!parse(&t, "primary m d a 6 pace_ms 10000 peer [fe::1] auth none"));
 	CHECK(t.pace_ms == 10000);
 }
@@ -67,8 +69,16 @@ TEST(args_table_refused)
 	CHECK(refused("primary m d f 3 peer 1.2.3.4 auth", "even"));
 	CHECK(refused("primary m d f 0", "peer: missing"));
 	CHECK(refused("secondary m d f g 2 auth none", "listen: missing"));
-	CHECK(refused("primary m d f 2 peer 1.2.3.4", "auth: missing"));
+	CHECK(refused("primary m d f 2 peer 1.2.3.4", "key: missing"));
 	CHECK(refused("primary m d f 4 peer 1.2.3.4 auth psk", "psk"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none key :32:logon:freezecopy:db",
+		      "auth: none, expected no such option beside key"));
+	CHECK(refused("primary m d f 4 peer 1.2.3.4 key freezecopy:db", ":32:logon:"));
+	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :64:logon:freezecopy:db", ":32:logon:"));
+	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:user:freezecopy:db", ":32:logon:"));
+	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:logon:db", ":32:logon:"));
+	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:logon::db", ":32:logon:"));
+	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:logon:freezecopy:", ":32:logon:"));
 	CHECK(refused("primary m d f 4 listen 1.2.3.4 auth none", "listen: not for a primary"));
 	CHECK(refused("secondary m d f g 4 peer 1.2.3.4 auth none", "peer: not for a secondary"));
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none assume identical", "assume"));

@@ -65,6 +65,12 @@ static struct fzc_msg some_msg(u8 type)
 		m.stage = test_id();
 		m.frames = test_random();
 		break;
+	case FZC_MSG_AUTH:
+		m.auth = (struct fzc_auth_msg){ .step = 2, .role = 1 + test_below(2), .ciphers = 4 };
+		test_fill(m.auth.key[0], FZC_KEY_ID);
+		test_fill(m.auth.nonce, FZC_AUTH_NONCE);
+		test_fill(m.auth.proof, FZC_KEY_BYTES);
+		break;
 	case FZC_MSG_REFUSE:
 		snprintf(m.reason, sizeof(m.reason), "reason %llu",
 			 (unsigned long long)test_random());

@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: GPL-2.0-only
+#include <crypto/aead.h>
+#include <crypto/hash.h>
+#include <linux/err.h>
+#include <linux/mm.h>
+#include <linux/scatterlist.h>
+#include <linux/slab.h>
+
+#include "core/wire.h"
+#include "crypt.h"
+
+#define CIPHERS		2
+#define MAX_PAGES	(FZC_MAX_RUN_BYTES / PAGE_SIZE)
+
+static const char *const names[CIPHERS] = { "gcm(aes)", "rfc7539(chacha20,poly1305)" };
+
+struct fzc_crypt {
+	bool seal;
+	struct fzc_hmac hmac;
+	struct fzc_seal state;
+	struct crypto_aead *aead[CIPHERS];
+	struct aead_request *req[CIPHERS];
+	u8 which;			/* of the above, this connection's */
+	struct scatterlist sg[MAX_PAGES + 1];
+	/* a record's small parts; DMA may reach them, so that nothing else shares their lines */
+	u8 nonce[FZC_NONCE_BYTES] ____cacheline_aligned;
+	u8 buf[FZC_MAX_CTL + FZC_TAG_BYTES] ____cacheline_aligned;
+};
+
+static int mac(const struct fzc_hmac *hmac, const u8 *key, u32 key_len, const void *data, u32 len,
+	       u8 out[FZC_KEY_BYTES])
+{
+	struct crypto_shash *tfm = hmac->ctx;
+
+	return crypto_shash_setkey(tfm, key, key_len) ?:
+	       crypto_shash_tfm_digest(tfm, data, len, out);
+}
+
+int fzc_mac_init(struct fzc_hmac *hmac)
+{
+	struct crypto_shash *tfm = crypto_alloc_shash("hmac(sha256)", 0, 0);
+
+	if (IS_ERR(tfm))
+		return PTR_ERR(tfm);
+	hmac->fn = mac;
+	hmac->ctx = tfm;
+	return 0;
+}
+
+void fzc_mac_exit(struct fzc_hmac *hmac)
+{
+	if (hmac->ctx)
+		crypto_free_shash(hmac->ctx);
+	hmac->ctx = NULL;
+}
+
+static int alloc_cipher(struct fzc_crypt *c, u32 i)
+{
+	struct crypto_aead *aead = crypto_alloc_aead(names[i], 0, 0);
+
+	if (IS_ERR(aead))
+		return PTR_ERR(aead);
+	c->aead[i] = aead;
+	c->req[i] = aead_request_alloc(aead, GFP_KERNEL);
+	return c->req[i] ? crypto_aead_setauthsize(aead, FZC_TAG_BYTES) : -ENOMEM;
+}
+
+struct fzc_crypt *fzc_crypt_create(bool seal)
+{
+	struct fzc_crypt *c = kzalloc(sizeof(*c), GFP_KERNEL);
+	int err;
+	u32 i;
+
+	if (!c)
+		return ERR_PTR(-ENOMEM);
+	c->seal = seal;
+	err = fzc_mac_init(&c->hmac);
+	for (i = 0; i < CIPHERS && !err; i++)
+		err = alloc_cipher(c, i);
+	if (err) {
+		fzc_crypt_destroy(c);
+		return ERR_PTR(err);
+	}
+	return c;
+}
+
+void fzc_crypt_destroy(struct fzc_crypt *c)
+{
+	u32 i;
+
+	if (IS_ERR_OR_NULL(c))
+		return;
+	for (i = 0; i < CIPHERS; i++) {
+		aead_request_free(c->req[i]);
+		if (c->aead[i])
+			crypto_free_aead(c->aead[i]);
+	}
+	fzc_mac_exit(&c->hmac);
+	kfree_sensitive(c);
+}
+
+/* Plain C is the only implementation whose name says so; ChaCha is better then. */
+u8 fzc_crypt_fast(const struct fzc_crypt *c)
+{
+	const char *driver = crypto_tfm_alg_driver_name(crypto_aead_tfm(c->aead[0]));
+	bool slow = strstr(driver, "aes-generic") || strstr(driver, "aes-fixed-time");
+
+	return 1U << FZC_CIPHER_CHACHA | (slow ? 0 : 1U << FZC_CIPHER_AES_GCM);
+}
+
+static int set_key(struct fzc_crypt *c, u8 key[FZC_KEY_BYTES])
+{
+	int err = crypto_aead_setkey(c->aead[c->which], key, FZC_KEY_BYTES);
+
+	memzero_explicit(key, FZC_KEY_BYTES);
+	return err;
+}
+
+int fzc_crypt_begin(struct fzc_crypt *c, u8 cipher, const u8 secret[FZC_KEY_BYTES])
+{
+	u8 key[FZC_KEY_BYTES];
+
+	c->which = cipher - FZC_CIPHER_AES_GCM;
+	return fzc_seal_begin(&c->state, &c->hmac, secret, key) ?: set_key(c, key);
+}
+
+void *fzc_crypt_buf(struct fzc_crypt *c)
+{
+	return c->buf;
+}
+
+/* c->sg has the record and its tag. */
+static int crypt(struct fzc_crypt *c, u32 len)
+{
+	struct aead_request *req = c->req[c->which];
+	u32 in = c->seal ? len : len + FZC_TAG_BYTES;
+	DECLARE_CRYPTO_WAIT(wait);
+	u8 key[FZC_KEY_BYTES];
+	int r = fzc_seal_next(&c->state, len, c->nonce, key);
+
+	if (r > 0)
+		r = set_key(c, key);
+	if (r)
+		return r;
+	aead_request_set_callback(req, CRYPTO_TFM_REQ_MAY_BACKLOG | CRYPTO_TFM_REQ_MAY_SLEEP,
+				  crypto_req_done, &wait);
+	aead_request_set_ad(req, 0);
+	aead_request_set_crypt(req, c->sg, c->sg, in, c->nonce);
+	return crypto_wait_req(c->seal ? crypto_aead_encrypt(req) : crypto_aead_decrypt(req),
+			       &wait);
+}
+
+int fzc_crypt_small(struct fzc_crypt *c, u32 len)
+{
+	sg_init_one(c->sg, c->buf, len + FZC_TAG_BYTES);
+	return crypt(c, len);
+}
+
+int fzc_crypt_pages(struct fzc_crypt *c, struct page **pages, u32 len)
+{
+	u32 n = DIV_ROUND_UP(len, PAGE_SIZE), left = len, i;
+
+	sg_init_table(c->sg, n + 1);
+	for (i = 0; i < n; i++) {
+		sg_set_page(&c->sg[i], pages[i], min_t(u32, left, PAGE_SIZE), 0);
+		left -= c->sg[i].length;
+	}
+	sg_set_buf(&c->sg[n], c->buf, FZC_TAG_BYTES);
+	return crypt(c, len);
+}

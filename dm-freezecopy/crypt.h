@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The kernel's crypto for a protected session: HMAC-SHA-256 for core/auth.h,
+ * and one direction's records, each encrypted and authenticated in place.
+ */
+#ifndef FZC_CRYPT_H
+#define FZC_CRYPT_H
+
+#include "core/auth.h"
+
+struct page;
+struct fzc_crypt;
+
+/* Allocates; may load modules.  -errno: -ENOENT if the kernel has none.  Sleep. */
+int fzc_mac_init(struct fzc_hmac *hmac);
+void fzc_mac_exit(struct fzc_hmac *hmac);
+
+/*
+ * For sending if @seal, else for receiving.  Both ciphers are allocated, so
+ * that a connection allocates nothing and loads nothing.  ERR_PTR.  Sleeps.
+ */
+struct fzc_crypt *fzc_crypt_create(bool seal);
+void fzc_crypt_destroy(struct fzc_crypt *c);
+/* Bits of the ciphers that are fast on this CPU, as struct fzc_auth wants them. */
+u8 fzc_crypt_fast(const struct fzc_crypt *c);
+
+/* A connection begins.  -errno.  Sleeps. */
+int fzc_crypt_begin(struct fzc_crypt *c, u8 cipher, const u8 secret[FZC_KEY_BYTES]);
+
+/*
+ * One record, in place; -EBADMSG: it does not verify.  One thread at a time.
+ * Sleep, and allocate nothing that waits for I/O if the caller does not.
+ *
+ * A small one, of FZC_MAX_CTL bytes at most, lies in fzc_crypt_buf(), and its
+ * tag right behind it; that of a large one is in fzc_crypt_buf() alone.
+ */
+void *fzc_crypt_buf(struct fzc_crypt *c);
+int fzc_crypt_small(struct fzc_crypt *c, u32 len);
+int fzc_crypt_pages(struct fzc_crypt *c, struct page **pages, u32 len);
+
+#endif /* FZC_CRYPT_H */

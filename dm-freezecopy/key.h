@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * The shared key: a reference to a "logon" key of the kernel's keyrings, as
+ * dm-crypt has it.  Its bytes are copied only for a handshake.
+ *
+ * The key's payload is FZC_KEY_BYTES, or twice that: the current key, then the
+ * one before it, which is valid until the peer has switched.  An update of the
+ * payload is noticed, and so is a revocation.
+ */
+#ifndef FZC_KEY_H
+#define FZC_KEY_H
+
+#include "core/auth.h"
+
+struct fzc_key;
+
+/*
+ * Look @description up in the caller's keyrings.  In a constructor only: it
+ * may call user space.  ERR_PTR with a reason.
+ */
+struct fzc_key *fzc_key_get(const char *description, char *why);
+void fzc_key_put(struct fzc_key *key);
+
+/* Copy it, for the caller to wipe.  -errno with a reason.  Sleeps. */
+int fzc_key_read(struct fzc_key *key, struct fzc_keys *keys, char *why);
+/* The peer has proven the current one: the one before it is not taken any more. */
+void fzc_key_settle(struct fzc_key *key, const struct fzc_keys *keys);
+/* May a session go on?  -errno with a reason if it is revoked, or another one by now. */
+int fzc_key_check(struct fzc_key *key, char *why);
+
+#endif /* FZC_KEY_H */
