@@ -1,4 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
+
 #include <crypto/aead.h>
 #include <crypto/hash.h>
 #include <linux/err.h>
@@ -40,8 +42,10 @@ int fzc_mac_init(struct fzc_hmac *hmac)
 {
 	struct crypto_shash *tfm = crypto_alloc_shash("hmac(sha256)", 0, 0);
 
-	if (IS_ERR(tfm))
+	if (IS_ERR(tfm)) {
+		pr_err("hmac(sha256) is not to be had: %pe\n", tfm);
 		return PTR_ERR(tfm);
+	}
 	hmac->fn = mac;
 	hmac->ctx = tfm;
 	return 0;
@@ -58,8 +62,10 @@ static int alloc_cipher(struct fzc_crypt *c, u32 i)
 {
 	struct crypto_aead *aead = crypto_alloc_aead(names[i], 0, 0);
 
-	if (IS_ERR(aead))
+	if (IS_ERR(aead)) {
+		pr_err("%s is not to be had: %pe\n", names[i], aead);
 		return PTR_ERR(aead);
+	}
 	c->aead[i] = aead;
 	c->req[i] = aead_request_alloc(aead, GFP_KERNEL);
 	return c->req[i] ? crypto_aead_setauthsize(aead, FZC_TAG_BYTES) : -ENOMEM;

@@ -101,13 +101,35 @@ static const char *number_word(u64 number, char buf[24])
 	return buf;
 }
 
+/* The id of the key that was proven last, "-" for none yet, "none" where none is wanted. */
+static const char *key_word(const struct fzc_query *q, char buf[2 * FZC_KEY_ID + 1])
+{
+	if (!q->auth)
+		return "none";
+	if (!q->cipher)
+		return "-";
+	fzc_key_id_print(q->key_id, buf);
+	return buf;
+}
+
+static const char *cipher_word(const struct fzc_query *q)
+{
+	static const char *const word[] = {
+		[FZC_SESSION_CLEAR] = "-",
+		[FZC_SESSION_AES_GCM] = "aes-gcm",
+		[FZC_SESSION_CHACHA] = "chacha20-poly1305",
+	};
+
+	return word[q->cipher];
+}
+
 void fzc_query_print(const struct fzc_query *q, char *result, unsigned int maxlen)
 {
 	static const char *const event[] = {
 		"connect", "disconnect", "cut", "commit", "merged", "abort", "copy_done", "error",
 	};
 	unsigned int sz = 0, i;
-	char number[24];
+	char number[24], key[2 * FZC_KEY_ID + 1];
 
 	DMEMIT("%s %s %s", q->role == FZC_ROLE_PRIMARY ? "primary" : "secondary", mode_word(q),
 	       connection_word(q));
@@ -130,4 +152,5 @@ void fzc_query_print(const struct fzc_query *q, char *result, unsigned int maxle
 	       q->diff_short, q->pacing, q->paced, q->ev_short, q->ev_paced);
 	DMEMIT(" backoff_ms=%llu mem_maps=%llu mem_slots=%llu mem_io=%llu", q->backoff_ms,
 	       q->mem_maps, q->mem_slots, q->mem_io);
+	DMEMIT(" key=%s cipher=%s", key_word(q, key), cipher_word(q));
 }

@@ -41,7 +41,7 @@ const char *conf_dir(void)
 	return dir && *dir ? dir : CONF_DIR;
 }
 
-static void conf_path(const char *name, const char *suffix, char path[PATH_MAX])
+void conf_path(const char *name, const char *suffix, char path[PATH_MAX])
 {
 	snprintf(path, PATH_MAX, "%s/%s%s", conf_dir(), name, suffix);
 }
@@ -130,11 +130,17 @@ static int take_link(struct reader *r, const char *key, const char *value)
 		return parse_address(value, c->link, sizeof(c->link)) ||
 		       reject(r, "link", key, value, "a numeric ADDRESS[:PORT]");
 	if (!strcmp(key, "auth")) {
-		c->auth_none = !strcmp(value, "none");
+		c->auth_none = !strcmp(value, "none") && !c->key[0];
 		return c->auth_none ||
-		       reject(r, "link", key, value, "none, which is all there is so far");
+		       reject(r, "link", key, value, "none, or a line 'key = NAME' in its place");
 	}
-	return reject(r, "link", key, value, "peer, listen or auth as the key");
+	if (!strcmp(key, "key")) {
+		snprintf(c->key, sizeof(c->key), "%s", value);
+		return (parse_name(value) && !c->auth_none) ||
+		       reject(r, "link", key, value,
+			      "the name of a key, and no line 'auth = none' beside it");
+	}
+	return reject(r, "link", key, value, "peer, listen, key or auth as the key");
 }
 
 static int take(void *user, const char *section, const char *key, const char *value)
@@ -159,16 +165,15 @@ static const char *missing(const struct conf *c)
 		return "[volume] uuid";
 	if (!c->link[0])
 		return c->role == FZC_ROLE_PRIMARY ? "[link] peer" : "[link] listen";
-	if (!c->auth_none)
-		return "[link] auth";
+	if (!c->auth_none && !c->key[0])
+		return "[link] key";
 	for (int i = 0; i < role_devices(c->role); i++)
 		if (!c->device[i][0])
 			return device_name(c->role, i);
 	return NULL;
 }
 
-/* Whoever can write this file decides which disks are overwritten. */
-static bool trusted(FILE *f, const char *path, char *why, size_t len)
+bool conf_trusted(FILE *f, const char *path, mode_t forbidden, char *why, size_t len)
 {
 	struct stat st;
 
@@ -176,11 +181,11 @@ static bool trusted(FILE *f, const char *path, char *why, size_t len)
 		snprintf(why, len, "%s: %s", path, strerror(errno));
 		return false;
 	}
-	if (S_ISREG(st.st_mode) && !st.st_uid && !(st.st_mode & 022))
+	if (S_ISREG(st.st_mode) && !st.st_uid && !(st.st_mode & forbidden))
 		return true;
 	snprintf(why, len,
-		 "%s: owner %u, mode %04o; expected a file of root that nobody else can write: look at what it says, then chown root and chmod 0600 it",
-		 path, st.st_uid, st.st_mode & 07777);
+		 "%s: owner %u, mode %04o; expected a file of root that nobody else can %s: look at what it says, then chown root and chmod 0600 it",
+		 path, st.st_uid, st.st_mode & 07777, forbidden & 044 ? "read" : "write");
 	return false;
 }
 
@@ -202,7 +207,8 @@ static int conf_load(const char *name, struct conf *c, char *why, size_t len)
 			 "");
 		return FC_REFUSED;
 	}
-	ok = trusted(f, path, why, len);
+	/* whoever can write this file decides which disks are overwritten */
+	ok = conf_trusted(f, path, 022, why, len);
 	if (ok)
 		line = ini_parse_file(f, take, &r);
 	fclose(f);
@@ -272,8 +278,9 @@ static void conf_print(FILE *f, const struct conf *c)
 	fprintf(f, "\n[devices]\n");
 	for (int i = 0; i < role_devices(c->role); i++)
 		fprintf(f, "%s = %s\n", device_name(c->role, i), c->device[i]);
-	fprintf(f, "\n[link]\n%s = %s\nauth = none\n",
-		c->role == FZC_ROLE_PRIMARY ? "peer" : "listen", c->link);
+	fprintf(f, "\n[link]\n%s = %s\n%s = %s\n",
+		c->role == FZC_ROLE_PRIMARY ? "peer" : "listen", c->link,
+		c->key[0] ? "key" : "auth", c->key[0] ? c->key : "none");
 }
 
 static int sync_dir(void)
@@ -287,21 +294,28 @@ static int sync_dir(void)
 	return rc;
 }
 
-int conf_write(const struct conf *c)
+FILE *conf_begin(const char *name, const char *suffix, char path[PATH_MAX], char tmp[PATH_MAX])
 {
-	char path[PATH_MAX], tmp[PATH_MAX];
 	FILE *f = NULL;
 	int fd;
 
-	conf_path(c->name, SUFFIX, path);
-	conf_path(c->name, ".new", tmp);
+	conf_path(name, suffix, path);
+	conf_path(name, ".new", tmp);
 	fd = open(tmp, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
-	if (fd >= 0)
+	/* one that a crash has left may be of another mode */
+	if (fd >= 0 && !fchmod(fd, 0600))
 		f = fdopen(fd, "w");
-	if (!f)
-		return say(FC_FAILED, "%s: %s", tmp, strerror(errno));
-	conf_print(f, c);
-	if (fflush(f) || fsync(fd) || fclose(f) || rename(tmp, path) || sync_dir()) {
+	if (!f) {
+		say(FC_FAILED, "%s: %s", tmp, strerror(errno));
+		if (fd >= 0)
+			close(fd);
+	}
+	return f;
+}
+
+int conf_end(FILE *f, const char *path, const char *tmp)
+{
+	if (fflush(f) || fsync(fileno(f)) || fclose(f) || rename(tmp, path) || sync_dir()) {
 		int rc = say(FC_FAILED, "%s: %s", path, strerror(errno));
 
 		unlink(tmp);
@@ -310,14 +324,30 @@ int conf_write(const struct conf *c)
 	return FC_DONE;
 }
 
-int conf_delete(const char *name)
+int conf_write(const struct conf *c)
+{
+	char path[PATH_MAX], tmp[PATH_MAX];
+	FILE *f = conf_begin(c->name, SUFFIX, path, tmp);
+
+	if (!f)
+		return FC_FAILED;
+	conf_print(f, c);
+	return conf_end(f, path, tmp);
+}
+
+int conf_unlink(const char *name, const char *suffix)
 {
 	char path[PATH_MAX];
 
-	conf_path(name, SUFFIX, path);
+	conf_path(name, suffix, path);
 	if ((unlink(path) && errno != ENOENT) || sync_dir())
 		return say(FC_FAILED, "%s: %s", path, strerror(errno));
 	return FC_DONE;
+}
+
+int conf_delete(const char *name)
+{
+	return conf_unlink(name, SUFFIX);
 }
 
 int conf_lock(void)

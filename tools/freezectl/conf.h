@@ -6,6 +6,8 @@
 #include <limits.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
 
 #include "dm-freezecopy.h"
 #include "parse.h"
@@ -21,12 +23,25 @@ struct conf {
 	bool verify;			/* a secondary: every slot before the commit */
 	char pace_ms[8];		/* empty: the default; a primary's */
 	bool auth_none;			/* runs without authentication, by the user's word */
+	char key[FC_NAME_LEN];		/* name of the key, if it does not */
 };
 
 /* Directory of the conf files: $FREEZECTL_CONFDIR or /etc/freezecopy. */
 const char *conf_dir(void);
 
 bool conf_exists(const char *name);
+
+/* Other files in that directory, of the same name. */
+void conf_path(const char *name, const char *suffix, char path[PATH_MAX]);
+/* Is it a file of root, of which others have none of the bits @forbidden?  Else @why. */
+bool conf_trusted(FILE *f, const char *path, mode_t forbidden, char *why, size_t len);
+/*
+ * Write one so that after a crash there is the whole file or the one before:
+ * NULL if it cannot be begun; conf_end() returns an exit code.  They say why.
+ */
+FILE *conf_begin(const char *name, const char *suffix, char path[PATH_MAX], char tmp[PATH_MAX]);
+int conf_end(FILE *f, const char *path, const char *tmp);
+int conf_unlink(const char *name, const char *suffix);
 
 /* Read and check NAME.conf; says what is wrong and returns an exit code. */
 int conf_read(const char *name, struct conf *c);

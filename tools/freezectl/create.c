@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "keyfile.h"
 #include "layout.h"
 #include "offline.h"
 #include "say.h"
@@ -16,7 +17,7 @@
 enum opt {
 	OPT_META = 'm', OPT_DATA = 'd', OPT_DIFF = 'f', OPT_DIFF_A = 'a', OPT_DIFF_B = 'b',
 	OPT_PEER = 'p', OPT_LISTEN = 'l', OPT_BLOCK = 's', OPT_PAIR = 'u',
-	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n', OPT_FORCE = 'F',
+	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n', OPT_KEY = 'k', OPT_FORCE = 'F',
 };
 
 static const struct option options[] = {
@@ -32,6 +33,7 @@ static const struct option options[] = {
 	{ "pace-ms", required_argument, NULL, OPT_PACE },
 	{ "verify", no_argument, NULL, OPT_VERIFY },
 	{ "assume-identical", no_argument, NULL, OPT_IDENTICAL },
+	{ "key", required_argument, NULL, OPT_KEY },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
 	{ "force", required_argument, NULL, OPT_FORCE },
 	{ 0 }
@@ -118,6 +120,11 @@ static int take_option(struct request *r, int opt)
 		r->seen[0] = "--assume-identical";
 		r->identical = true;
 		break;
+	case OPT_KEY:
+		if (!parse_name(optarg))
+			return say_usage("create", "--key %s: expected the name of a key", optarg);
+		snprintf(c->key, sizeof(c->key), "%s", optarg);
+		break;
 	case OPT_INSECURE:
 		r->insecure = true;
 		break;
@@ -172,10 +179,17 @@ static int check_request(struct request *r)
 		return say_usage("create",
 				 "%s %s: expected a numeric ADDRESS[:PORT], as 192.0.2.1:7744 or [2001:db8::1]:7744; 'getent hosts' translates names",
 				 role ? "--listen" : "--peer", r->link[role]);
-	if (!r->insecure)
+	if (!r->insecure && !c->key[0])
 		return say(FC_REFUSED,
-			   "authentication is not built yet: whoever reaches the port can read, change and forge all that is replicated. On a network where you trust everybody, or inside a VPN, add --insecure");
-	c->auth_none = true;
+			   "--key is missing: 'freezectl key generate %s' makes a key, 'freezectl key import %s FILE' takes it over on the peer, and both get --key %s. On a network where you trust everybody, --insecure runs without: whoever reaches the port can then read, change and forge all that is replicated",
+			   c->name, c->name, c->name);
+	if (r->insecure && c->key[0])
+		return say_usage("create", "--insecure does not go with --key");
+	if (c->key[0] && !key_exists(c->key))
+		return say(FC_REFUSED,
+			   "no key %s; 'freezectl key generate %s' makes it, 'freezectl key import %s FILE' takes the peer's",
+			   c->key, c->key, c->key);
+	c->auth_none = r->insecure;
 	if (!c->block_size)
 		c->block_size = LAYOUT_DEFAULT_BLOCK;
 	return FC_DONE;
@@ -434,12 +448,14 @@ const struct verb verb_create = {
 	"  --assume-identical   (primary) both data devices hold the same already, or their\n"
 	"                       content does not matter: skip the first copy\n"
 	"  --force=meta,data,diff   destroy what is on these devices\n"
-	"  --insecure           run without authentication, which is all there is so far\n"
+	"  --key NAME           what both sides prove to each other and encrypt with: see\n"
+	"                       freezectl key\n"
+	"  --insecure           instead of --key: prove nothing, encrypt nothing\n"
 	"\n"
 	"Addresses are numeric, the default port is 7744.\n"
 	"\n"
 	"Example:\n"
 	"  freezectl create db primary --meta /dev/vg/db-meta --data /dev/vg/db \\\n"
-	"      --diff /dev/vg/db-diff --peer 192.0.2.2 --insecure",
+	"      --diff /dev/vg/db-diff --peer 192.0.2.2 --key db",
 	.run = run,
 };

@@ -8,7 +8,8 @@
 
 static const struct verb *const verbs[] = {
 	&verb_create, &verb_start, &verb_stop, &verb_freeze, &verb_status, &verb_wait,
-	&verb_abort, &verb_recover, &verb_dump, &verb_check, &verb_remove, &verb_udev_probe,
+	&verb_abort, &verb_recover, &verb_dump, &verb_check, &verb_remove, &verb_key,
+	&verb_udev_probe,
 };
 
 static const struct verb *find(const char *name)

@@ -16,6 +16,7 @@ extern const struct verb verb_recover;
 extern const struct verb verb_dump;
 extern const struct verb verb_check;
 extern const struct verb verb_remove;
+extern const struct verb verb_key;
 extern const struct verb verb_udev_probe;
 
 #endif

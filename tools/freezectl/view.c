@@ -44,6 +44,21 @@ static const char *connection_name(const struct fzc_query *q)
 	return name_of(connections, ARRAY_SIZE(connections), q->connection);
 }
 
+static const char *const ciphers[] = {
+	[FZC_SESSION_AES_GCM] = "AES-256-GCM", [FZC_SESSION_CHACHA] = "ChaCha20-Poly1305",
+};
+
+/* 16 digits, as freezectl key list has them; empty: no key was proven yet. */
+static const char *key_id(const struct fzc_query *q, char buf[17])
+{
+	static const uint8_t none[sizeof(q->key_id)];
+
+	buf[0] = 0;
+	for (size_t i = 0; memcmp(q->key_id, none, sizeof(none)) && i < sizeof(none); i++)
+		sprintf(buf + 2 * i, "%02x", q->key_id[i]);
+	return buf;
+}
+
 static uint64_t age(uint64_t when)
 {
 	uint64_t now = time(NULL);
@@ -183,6 +198,20 @@ static struct json_object *memory_json(const struct fzc_query *q)
 	return o;
 }
 
+static struct json_object *auth_json(const struct view *v)
+{
+	struct json_object *o;
+	char id[17];
+
+	if (!v->q.auth)
+		return NULL;
+	o = json_object_new_object();
+	put_text(o, "key", v->conf.role ? v->conf.key : NULL);
+	put_text(o, "key_id", key_id(&v->q, id));
+	put_text(o, "cipher", v->q.cipher ? name_of(ciphers, ARRAY_SIZE(ciphers), v->q.cipher) : NULL);
+	return o;
+}
+
 static struct json_object *pair_json(const char *a, uint64_t av, const char *b, uint64_t bv)
 {
 	struct json_object *o = json_object_new_object();
@@ -206,6 +235,7 @@ struct json_object *view_json(const struct view *v)
 	put_text(o, "mode", mode_name(v));
 	put_text(o, "peer", q->peer);
 	put_text(o, "connection", connection_name(q));
+	put(o, "auth", auth_json(v));
 	put(o, "last_contact", q->last_contact ? json_object_new_uint64(q->last_contact) : NULL);
 	put_text(o, "pair_uuid", memcmp(q->pair_uuid, none, 16) ? uuid : v->conf.pair);
 	put(o, "image", image_json(&q->image));
@@ -268,6 +298,19 @@ static void text_image(FILE *out, const struct fzc_query *q)
 		q->image.label[0] ? "\"" : "");
 }
 
+static void text_auth(FILE *out, const struct fzc_query *q)
+{
+	char id[17];
+
+	if (!q->auth)
+		fprintf(out, "  key         none: nobody proves anything, nothing is encrypted\n");
+	else if (q->cipher)
+		fprintf(out, "  key         %s, %s\n", key_id(q, id),
+			name_of(ciphers, ARRAY_SIZE(ciphers), q->cipher));
+	else
+		fprintf(out, "  key         not proven by a peer yet\n");
+}
+
 static void text_bars(FILE *out, const struct fzc_query *q)
 {
 	char line[160];
@@ -328,6 +371,7 @@ void view_text(FILE *out, const struct view *v)
 	if (q->peer[0])
 		fprintf(out, "%s\n", q->in_sync ? ", in sync" : "");
 	if (!v->state) {
+		text_auth(out, q);
 		text_image(out, q);
 		text_bars(out, q);
 		text_blocks(out, q);

@@ -8,7 +8,9 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
+#include "../../dm-freezecopy/core/args.h"
 #include "ctl.h"
+#include "keyfile.h"
 #include "say.h"
 #include "users.h"
 #include "volume.h"
@@ -80,7 +82,10 @@ static void table(const struct volume *v, const char *once, char *out, size_t le
 		option(&w, "pace_ms %s", c->pace_ms);
 	if (c->verify)
 		option(&w, "verify yes");
-	option(&w, "auth none");
+	if (c->key[0])
+		option(&w, "key " FZC_KEY_PREFIX "freezecopy:%s", c->key);
+	else
+		option(&w, "auth none");
 	if (c->pair[0])
 		option(&w, "pair %s", c->pair);
 	if (once)
@@ -113,8 +118,14 @@ int volume_start(struct volume *v, const char *once)
 {
 	uint64_t sectors = v->blk[FZC_DEV_DATA].bytes / SECTOR;
 	char params[2048];
-	int rc;
+	int rc = FC_DONE;
 
+	if (v->conf.key[0]) {
+		key_protect();
+		rc = key_load(v->conf.key);
+	}
+	if (rc)
+		return rc;
 	table(v, once, params, sizeof(params));
 	volume_close(v);	/* the table claims them for itself */
 	rc = dmdev_create(v->conf.name, v->conf.uuid, sectors, params,
