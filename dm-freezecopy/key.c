@@ -114,6 +114,11 @@ void fzc_key_settle(struct fzc_key *k, const struct fzc_keys *keys)
 	mutex_unlock(&k->lock);
 }
 
+int fzc_key_valid(struct fzc_key *k, char *why)
+{
+	return validate(k->key, why);
+}
+
 int fzc_key_check(struct fzc_key *k, char *why)
 {
 	int err = validate(k->key, why);

@@ -25,6 +25,8 @@ void fzc_key_put(struct fzc_key *key);
 int fzc_key_read(struct fzc_key *key, struct fzc_keys *keys, char *why);
 /* The peer has proven the current one: the one before it is not taken any more. */
 void fzc_key_settle(struct fzc_key *key, const struct fzc_keys *keys);
+/* Is it a key at all, as far as can be told without reading it?  -errno with a reason. */
+int fzc_key_valid(struct fzc_key *key, char *why);
 /* May a session go on?  -errno with a reason if it is revoked, or another one by now. */
 int fzc_key_check(struct fzc_key *key, char *why);
 

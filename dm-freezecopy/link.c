@@ -580,21 +580,27 @@ static void retract(struct fzc_link *link, struct fzc_sock **place)
 		fzc_sock_release(sock);
 }
 
+/* Primary: it came to nothing, and trying again will not help by itself. */
+static void unproven(struct fzc_link *link, const char *why)
+{
+	char addr[64];
+
+	fzc_addr_print(&link->addr, addr, sizeof(addr));
+	strscpy(link->why, why, sizeof(link->why));
+	report(link, addr, false);
+	link->ops->refused(link->ctx, why);
+}
+
 /* Primary: both sides prove the key, if there is one. */
 static bool prove(struct fzc_link *link)
 {
-	char peer[64];
 	int err = link->key ? fzc_handshake_run(link->hs, link->sock, FZC_PRIMARY, link->key,
 						fzc_crypt_fast(link->conn.tx), &link->secrets) : 0;
 
 	if (!err)
 		return true;
-	if (err != -ESHUTDOWN) {
-		fzc_sock_peer(link->sock, peer, sizeof(peer));
-		strscpy(link->why, link->hs->why, sizeof(link->why));
-		report(link, peer, false);
-		link->ops->refused(link->ctx, link->hs->why);
-	}
+	if (err != -ESHUTDOWN)
+		unproven(link, link->hs->why);
 	retract(link, &link->sock);
 	return false;
 }
@@ -607,6 +613,10 @@ static bool dial(struct fzc_link *link)
 
 	wait_event_idle_timeout(link->wait, stopping(link), link->backoff);
 	link->backoff = clamp(2 * link->backoff, (long)BACKOFF_MIN, (long)BACKOFF_MAX);
+	if (link->key && fzc_key_valid(link->key, link->reason)) {
+		unproven(link, link->reason);
+		return false;
+	}
 	sock = fzc_sock_create(&link->addr);
 	if (IS_ERR(sock)) {
 		fzc_complain(link->name, "open a socket for", &link->addr, PTR_ERR(sock),

@@ -140,8 +140,8 @@ static int say_keys(const struct fzc_auth *a, const struct fzc_auth_msg *m, char
 	fzc_key_id_print(m->key[0], theirs);
 	fzc_key_id_print(a->id[0], ours);
 	scnprintf(why, FZC_REASON_LEN,
-		  "authentication: the %s's key has the id %s, expected %s as here: both sides need the same key, see freezectl key",
-		  m->role == FZC_PRIMARY ? "primary" : "secondary", theirs, ours);
+		  "authentication: the primary's key has the id %s, the secondary's %s; expected the same key on both sides, see freezectl key",
+		  m->role == FZC_PRIMARY ? theirs : ours, m->role == FZC_PRIMARY ? ours : theirs);
 	return -EKEYREJECTED;
 }
 

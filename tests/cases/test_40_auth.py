@@ -51,7 +51,7 @@ def wait_refused(pair, side, words):
 
 
 def status(pair, side):
-    return json.loads(pair.side(side).run(["freezectl", "status", "--json", NAME]).out)[0]
+    return json.loads(pair.side(side).run(["freezectl", "status", "--json", NAME]).out)
 
 
 class Capture:
@@ -119,7 +119,7 @@ def test_every_side_says_what_is_wrong(pair):
     pair.secondary.run(["freezectl", "key", "generate", OTHER])
     pair.start("secondary", key=f":32:logon:freezecopy:{OTHER}")
     for side in ("primary", "secondary"):
-        wait_refused(pair, side, "key has the id [0-9a-f]{16}, expected [0-9a-f]{16}")
+        wait_refused(pair, side, "primary's key has the id [0-9a-f]{16}, the secondary's [0-9a-f]{16}; expected the same")
     pair.stop("secondary")
     # no key here, one there
     pair.start("secondary", key=None, auth="none")
@@ -204,7 +204,7 @@ def test_old_key_is_not_taken_when_both_have_switched(pair):
     pair.stop("primary")
     pair.primary.run(["freezectl", "key", "import", OTHER], stdin=old)
     pair.start("primary", key=f":32:logon:freezecopy:{OTHER}")
-    wait_refused(pair, "primary", "key has the id [0-9a-f]{16}, expected [0-9a-f]{16}")
+    wait_refused(pair, "primary", "primary's key has the id [0-9a-f]{16}, the secondary's [0-9a-f]{16}; expected the same")
     pair.stop("primary")
     pair.start("primary")
     pair.wait_connected()

@@ -159,13 +159,18 @@ class Demo:
 
     def create(self):
         step(2, f"A volume of {SIZE // MIB} MiB, replicated from the primary to the secondary")
+        for m, words, key in ((self.primary, ["generate", NAME], b""), (self.secondary, ["import", NAME], None)):
+            command(m, f"freezectl key {' '.join(words)}")
+            m.run(["freezectl", "key", *words],
+                  stdin=self.primary.get(f"/etc/freezecopy/{NAME}.key") if key is None else key)
         for m in (self.secondary, self.primary):
             words = ["freezectl", "create", NAME, m.name, "--meta", BY_ID + "meta", "--data", BY_ID + "data",
-                     *CREATE[m.name], "--insecure"]
+                     *CREATE[m.name], "--key", NAME]
             command(m, " ".join(words).replace(BY_ID, ".../virtio-"))
             m.run(words)
         wait_for(self.primary, lambda s: s["connection"] == "connected", "connected")
-        say("The two sides have found each other.")
+        say("The two sides have found each other, and each has proven that it has the key: from here on "
+            "everything between them is encrypted.")
 
     def make_file_system(self):
         for words in (["mkfs.xfs", "-q", DEVICE], ["mount", DEVICE, "/mnt"]):

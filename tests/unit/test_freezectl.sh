@@ -135,7 +135,7 @@ test_verbs_and_help() {
 	ctl 2 "no verb 'thaw'" thaw
 	ctl 0 'Exit codes' help
 	ctl 0 'control interface' --version
-	for verb in create start stop freeze status wait abort recover dump check remove; do
+	for verb in create key start stop freeze status wait abort recover dump check remove; do
 		ctl 0 "^  $verb " help
 		ctl 0 'Example:' "$verb" --help
 		ctl 0 "Usage: freezectl $verb" help "$verb"
@@ -179,8 +179,11 @@ test_create_arguments() {
 		ctl 2 'numeric ADDRESS' "${secondary[@]}" --listen "$address"
 	done
 	for address in 1.2.3.4 1.2.3.4:5 ::1 '[::1]' '[::1]:5'; do
-		ctl 4 'add --insecure' "${secondary[@]}" --listen "$address"
+		ctl 4 '--key is missing.*freezectl key generate vol' "${secondary[@]}" --listen "$address"
 	done
+	ctl 4 'no key db' "${secondary[@]}" --listen ::1 --key db
+	ctl 2 'does not go with --key' "${secondary[@]}" --listen ::1 --key db --insecure
+	ctl 2 'expected the name of a key' "${secondary[@]}" --listen ::1 --key a/b
 }
 
 # --- conf files ---
@@ -204,12 +207,15 @@ test_conf_is_checked() {
 		s/^block-size.*/pace-ms = 10001/|pace-ms = 10001; expected 0 to 10000
 		s/65536/65535/|block-size = 65535; expected a power of two
 		s/192.0.2.1:7744/nowhere/|peer = nowhere; expected a numeric
-		s/auth = none/auth = key/|auth = key; expected none
+		s/auth = none/auth = key/|auth = key; expected none, or a line 'key = NAME'
+		s/auth = none/key = a b/|key = a b; expected the name of a key
+		s/auth = none/&\nkey = db/|key = db; expected the name of a key, and no line
+		s/auth = none/key = db\nauth = none/|auth = none; expected none, or a line
 		s/^meta.*/meta = disk/|meta = disk; expected an absolute path
 		s/^\[link\]/[net]/|expected section
 		s/^diff /log /|line 9.*log = .*as the key
 		/^data/d|data is missing
-		/^auth/d|auth is missing
+		/^auth/d|key is missing
 		s/^role.*/role/|line 2
 	END
 }
@@ -224,6 +230,75 @@ test_conf_of_others_is_refused() {
 	ctl 0 'skipped.*owner 65534' status
 }
 
+# A user namespace has keyrings of its own: nothing of the host's is touched.
+test_keys() {
+	unshare --user --map-root-user true 2>/dev/null || return 77
+	export -f ctl fail keys_in_namespace
+	export FREEZECTL work
+	unshare --user --map-root-user bash -c keys_in_namespace || exit 1
+}
+
+# file NAME: digits of its current key.
+keys_in_namespace() {
+	set -u
+	local file=$FREEZECTL_CONFDIR/db.key first second digits
+	ctl 2 'expected generate, import' key
+	ctl 2 'expected the NAME of one key' key generate
+	ctl 2 'expected up to' key generate a/b
+	ctl 4 'freezectl key generate' key load db
+	ctl 0 'Bring .*db.key to the peer' key generate db
+	[[ $(stat -c %a "$file") == 600 ]] || fail "mode $(stat -c %a "$file")"
+	digits=$(sed -n 's/^key = //p' "$file")
+	[[ ${#digits} == 64 ]] || fail "a key of ${#digits} digits"
+	! grep -q "$digits" "$work/out" || fail "the key was printed"
+	grep -q 'logon *freezecopy:db: 32' /proc/keys || fail "not in the keyring: $(cat /proc/keys)"
+	ctl 4 'exists already' key generate db
+	ctl 0 '^db  *[0-9a-f]{16}$' key list
+	first=$(awk '{print $2}' "$work/out")
+	[[ $first == "$(/usr/bin/python3 -c 'import hmac, sys
+print(hmac.new(bytes.fromhex(sys.argv[1]), b"freezecopy 1 key id\0\1", "sha256").hexdigest()[:16])' "$digits")" ]] ||
+		fail "id $first"
+	cp "$file" "$work/old.key"
+
+	ctl 0 'previous' key rotate db
+	ctl 4 'a rotation is under way' key rotate db
+	ctl 0 "previous $first" key list
+	second=$(awk '{print $2}' "$work/out")
+	[[ $second != "$first" ]] || fail "the same key again"
+	grep -q 'freezecopy:db: 64' /proc/keys || fail "not in the keyring: $(cat /proc/keys)"
+	# the peer, which has the old one, takes the new file; another one it does not
+	ctl 0 "$second *previous $first" key import db "$file"
+	cp "$file" "$work/new.key"
+	ctl 0 "$first" key import peer "$work/old.key"
+	ctl 0 "$second *previous $first" key import peer "$work/new.key"
+	ctl 0 '' key generate other
+	ctl 4 'does not have it as its previous one' key import peer "$FREEZECTL_CONFDIR/other.key"
+	ctl 0 '' key import peer "$FREEZECTL_CONFDIR/other.key" --force
+	ctl 0 "^db *$second\$" key retire db
+	ctl 4 'has no previous one' key retire db
+	grep -q 'freezecopy:db: 32' /proc/keys || fail "not in the keyring: $(cat /proc/keys)"
+
+	# what is no key, and what others may read
+	ctl 4 "expected 'key = ' and 64 digits" key import bad <<<'key = 1234'
+	ctl 4 "expected 'key = ' and 64 digits" key import bad <<<"key = ${digits/?/g}"
+	ctl 4 'is empty' key import bad </dev/null
+	! grep -q "${digits:1}" "$work/out" || fail "the key was printed"
+	chmod 640 "$file"
+	ctl 4 'mode 0640; expected a file of root that nobody else can read' key load db
+	chmod 600 "$file"
+	ctl 0 '' key unload db
+	ctl 0 '' key load db
+	printf '[volume]\nrole = primary\nuuid = %s\n[devices]\nmeta = /m\ndata = /d\ndiff = /f\n[link]\npeer = 192.0.2.1:7744\nkey = db\n' \
+		6f0c2b5e-8a52-4f9e-9a1b-0d6b3c1f2e11 >"$FREEZECTL_CONFDIR/vol.conf"
+	chmod 600 "$FREEZECTL_CONFDIR/vol.conf"
+	ctl 4 'that of the volume vol' key delete db
+	rm "$FREEZECTL_CONFDIR/vol.conf"
+	ctl 0 '' key delete db
+	[[ ! -e $file ]] || fail "the file is there yet"
+	! grep -q 'freezecopy:db' /proc/keys || grep -q 'R.*freezecopy:db' /proc/keys || fail "$(cat /proc/keys)"
+	ctl 4 'no key db' key delete db
+}
+
 test_status_json_keys() {
 	good_conf | write_conf
 	ctl 0 '"mode": "stopped"' status vol --json
@@ -231,7 +306,7 @@ test_status_json_keys() {
 		import json, sys
 		status = json.load(open(sys.argv[1]))
 		assert list(status) == (
-		    'format name role mode peer connection last_contact pair_uuid image copy freeze '
+		    'format name role mode peer connection auth last_contact pair_uuid image copy freeze '
 		    'merge blocks diff wire memory devices events error').split(), list(status)
 		assert list(status['image']) == 'number id time label age_seconds'.split()
 		for key in 'size total changed unsent inflight diverted staged'.split():
