@@ -38,7 +38,7 @@ MAKEFLAGS += -j$(shell nproc)
 endif
 .NOTPARALLEL:
 .DEFAULT_GOAL := all
-.PHONY: all module tools setup install uninstall machines demo check check-long style unit sim \
+.PHONY: all module tools setup install uninstall machines demo check check-long style unit unit-mutants sim \
 	sim-matrix sim-matrix-list failures failures-check coverage \
 	sim-mutants model freezectl-tests cases cases-bugs bench bench-quick bench-profile bench-coalesce bench-outage check-kernels \
 	check-debug debug-bugs torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
@@ -98,6 +98,9 @@ style: ## checkpatch, sparse, W=1, kernel-doc, shellcheck, layering
 
 unit: setup ## unit tests of the core
 	@$(MAKE) -C tests/unit BUILD=$(BUILD) run
+
+unit-mutants: ## the proof of the key broken in one place at a time: a unit test must fail
+	@/usr/bin/python3 tests/unit/mutants.py $(BUILD)/unit/mutants $(K)
 
 sim: setup ## the simulator: SEEDS= schedules of two nodes that crash
 	@$(MAKE) -C tests/sim BUILD=$(BUILD) SEEDS=$(SEEDS) run

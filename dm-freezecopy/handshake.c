@@ -49,10 +49,10 @@ static int recv(struct fzc_handshake *hs, struct fzc_sock *sock, unsigned long u
 }
 
 /* The peer's word, which nothing vouches for: only for people to read. */
-static int refused(struct fzc_handshake *hs)
+static int turned_away(struct fzc_handshake *hs)
 {
-	scnprintf(hs->why, sizeof(hs->why), "refused by the other side, which has proven nothing: %.160s",
-		  hs->msg.reason);
+	scnprintf(hs->why, sizeof(hs->why),
+		  "refused by the other side, which has proven nothing: %.190s", hs->msg.reason);
 	return -ECONNREFUSED;
 }
 
@@ -68,7 +68,7 @@ static int exchange(struct fzc_handshake *hs, struct fzc_sock *sock)
 		}
 		err = recv(hs, sock, until);
 		if (!err)
-			err = hs->msg.type == FZC_MSG_REFUSE ? refused(hs) :
+			err = hs->msg.type == FZC_MSG_REFUSE ? turned_away(hs) :
 			      fzc_auth_take(&hs->auth, &hs->msg, hs->why);
 	}
 	return err;

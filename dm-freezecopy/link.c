@@ -370,7 +370,8 @@ static int wait_for_owner(struct fzc_link *link)
 static int verified(struct fzc_link *link, int err)
 {
 	return err != -EBADMSG ? err :
-	       refuse(link, err, "frame: its tag, expected that of the session's key: forged or damaged on the way");
+	       refuse(link, err,
+		      "frame: its tag, expected that of the session's key: forged or damaged on the way");
 }
 
 static int receive_payload(struct fzc_link *link, const struct fzc_frame *f)
@@ -405,7 +406,8 @@ static int refuse_auth(struct fzc_link *link)
 {
 	static const struct fzc_msg msg = {
 		.type = FZC_MSG_REFUSE,
-		.reason = "authentication: the proof of a key, expected none: the table here says auth none, expected the same key on both sides",
+		.reason =
+		"authentication: the proof of a key, expected none: the table here says auth none, expected the same key on both sides",
 	};
 
 	fzc_link_send_msg(link, &msg);
@@ -778,6 +780,8 @@ void fzc_link_destroy(struct fzc_link *link)
 		fzc_handshake_exit(link->hs);
 	kfree(link->hs);
 	fzc_conn_exit(&link->conn);
+	memzero_explicit(&link->secrets, sizeof(link->secrets));
+	memzero_explicit(&link->next_secrets, sizeof(link->next_secrets));
 	kvfree(link);
 }
 

@@ -160,7 +160,7 @@ static void secondary_refused(void *ctx, const char *why)
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->lock, flags);
-	if (s->link == FZC_SLINK_DOWN) {
+	if (s->link != FZC_SLINK_UP) {
 		fzc_s_say(s, "%s", why);
 		dev->refused = true;
 	}

@@ -36,7 +36,8 @@ static void set_up_target(struct dm_target *ti, struct fzc_dev *dev)
 static void explain(const struct fzc_dev *dev, int err, char *why)
 {
 	if (err == -ENOENT)
-		strscpy(why, "key: this kernel lacks gcm(aes), rfc7539(chacha20,poly1305) or hmac(sha256), expected all of them: see its modules gcm, chacha20poly1305, hmac",
+		strscpy(why,
+			"key: this kernel lacks gcm(aes), rfc7539(chacha20,poly1305) or hmac(sha256), expected all of them: see its modules gcm, chacha20poly1305, hmac",
 			FZC_REASON_LEN);
 	else
 		scnprintf(why, FZC_REASON_LEN, "no memory for %llu blocks (error %d)",

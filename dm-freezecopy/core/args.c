@@ -4,7 +4,7 @@
 
 #define DEFAULT_BLOCK	4096U
 #define ADDR_FORMS	"1.2.3.4, 1.2.3.4:port, [ipv6] or [ipv6]:port"
-#define KEY_FORM	FZC_KEY_PREFIX "freezecopy:NAME, a key of the kernel's keyring (freezectl key)"
+#define KEY_FORM	FZC_KEY_PREFIX "freezecopy:NAME, a key of the keyring (freezectl key)"
 #define GROUPS		8	/* of 16 bits in an IPv6 address */
 
 static int hex_value(char c)
@@ -374,10 +374,12 @@ static int check_complete(const struct fzc_table *t, char *why)
 		scnprintf(why, FZC_REASON_LEN, "option %s: missing, expected " ADDR_FORMS,
 			  t->role == FZC_PRIMARY ? "peer" : "listen");
 	else if (t->auth_none && t->key)
-		scnprintf(why, FZC_REASON_LEN, "option auth: none, expected no such option beside key");
+		scnprintf(why, FZC_REASON_LEN,
+			  "option auth: none, expected no such option beside key");
 	else if (!t->auth_none && !t->key)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option key: missing, expected " KEY_FORM "; or auth none, if whoever reaches the port may read and forge everything");
+			  "option key: missing, expected %s; or auth none, if whoever reaches the port may read and forge everything",
+			  KEY_FORM);
 	else
 		return 0;
 	return -EINVAL;

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * What the core needs from the world around it: integer types, byte order,
- * memory functions, crc32c.  HMAC and AEAD come through auth.h.  The core is compiled into the module and, as an
- * ordinary program, into the simulator, the unit tests and the offline tools.
+ * memory functions, crc32c; ciphers come through auth.h.  The core is compiled into
+ * the module and, as an ordinary program, into the simulator, the unit tests and the
+ * offline tools.
  */
 #ifndef FZC_PORT_H
 #define FZC_PORT_H

@@ -407,7 +407,7 @@ static bool get_auth(struct fzc_auth_msg *a, const struct wire_auth *d, char *wh
 	    !is(why, "role", d->role, d->role == FZC_PRIMARY || d->role == FZC_SECONDARY,
 		"1 (primary) or 2 (secondary)") ||
 	    !is(why, "ciphers", d->ciphers, good_ciphers(d),
-		"bits 1 (AES-256-GCM) and 2 (ChaCha20-Poly1305), in step 2 one of them, in step 3 none") ||
+		"2 (AES-256-GCM) and 4 (ChaCha20-Poly1305), in step 2 one, in step 3 none") ||
 	    !is(why, "reserved", 1, is_zero(d->reserved, sizeof(d->reserved)), "0") ||
 	    !is(why, "key", 1, step < 3 || is_zero(d->key[0], FZC_KEY_ID), "0 in step 3") ||
 	    !is(why, "key", 2, step < 2 || is_zero(d->key[1], FZC_KEY_ID),

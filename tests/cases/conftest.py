@@ -136,7 +136,7 @@ class Machines:
 
 # Written for few forks: with nothing to do it is three.
 CLEAN_GUEST = """
-pkill -9 -x 'fzload|fzproxy|fzattack|fio|sqlite3|freezectl|dd|sleep'
+pkill -9 -x 'fzload|fzproxy|fzattack|fzfuzz|fio|sqlite3|freezectl|dd|sleep'
 for n in 1 2 3; do
     while read -r dev dir rest; do
         case $dir in /mnt*) umount -R "$dir" ;; esac

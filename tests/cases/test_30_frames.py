@@ -93,7 +93,7 @@ ROWS = {
     ("p", "ABORT"): abort, ("p", "PING"): idle, ("s", "PING"): idle,
 }
 # These have cases of their own, below.
-RARE = {"REFUSE", "FULL", "NEED"}
+RARE = {"REFUSE", "FULL", "NEED", "AUTH"}
 
 
 def test_every_kind_has_a_row():

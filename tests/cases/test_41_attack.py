@@ -50,7 +50,7 @@ def on_the_way(pair, attacks):
     """Where the primary calls is the attacker, who passes everything on but one thing a connection."""
     pair.secondary.run("dmesg -C")
     pair.primary.run("dmesg -C")
-    job = pair.secondary.background(["fzattack", "way", "7745", "7744", *attacks])
+    job = pair.secondary.background(["fzattack", "way", "7745", "192.0.2.2", "7744", *attacks])
     volume(pair, start=False)
     pair.options["primary"]["peer"] = "192.0.2.2:7745"
     pair.start("secondary")
@@ -62,6 +62,8 @@ def wait_over(pair, job, attacks, seconds):
     """All attacks have been made: so many connections have ended."""
     end = time.monotonic() + seconds * vm.SLOW
     while bytes(job.out).count(b"\n") < len(attacks):
+        if not job.running:
+            job.wait()
         assert time.monotonic() < end, pair.secondary.report(f"after {seconds} s: {bytes(job.out).decode()}")
         time.sleep(0.5)
     return bytes(job.out).decode().splitlines()

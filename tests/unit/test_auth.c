@@ -122,6 +122,48 @@ TEST(auth_key_id_is_as_documented)
 	CHECK(!strcmp(text, KEY_ID_5A));
 }
 
+static bool is_hex(const u8 bytes[FZC_KEY_BYTES], const char *digits)
+{
+	char text[2 * FZC_KEY_BYTES + 1];
+	u32 i;
+
+	for (i = 0; i < FZC_KEY_BYTES; i++)
+		snprintf(text + 2 * i, 3, "%02x", bytes[i]);
+	return !strcmp(text, digits);
+}
+
+/* A handshake and the keys of records as security.rst has them; made with another program, too. */
+TEST(auth_is_as_documented)
+{
+	struct both *b = test_alloc(sizeof(*b));
+	u8 tx[FZC_KEY_BYTES], rx[FZC_KEY_BYTES], key[FZC_KEY_BYTES], nonce[FZC_NONCE_BYTES];
+	struct fzc_keys keys = keys_of(0x5a, 0);
+	struct fzc_seal seal;
+	u8 n[2][FZC_AUTH_NONCE];
+	u32 i;
+
+	for (i = 0; i < FZC_AUTH_NONCE; i++) {
+		n[0][i] = i;
+		n[1][i] = 100 + i;
+	}
+	CHECK(!fzc_auth_begin(&b->side[0], test_hmac(), FZC_PRIMARY, 6, &keys, n[0]));
+	CHECK(!fzc_auth_begin(&b->side[1], test_hmac(), FZC_SECONDARY, 6, &keys, n[1]));
+	CHECK(!shake(b, 0, 0));
+	CHECK(is_hex(b->wire[1] + FZC_WIRE_HEAD + 56,
+		     "bdc2e9bbb7d3744cbc666ff81478874fc51e4669a4da47bf209684f676b1be27"));
+	CHECK(is_hex(b->wire[2] + FZC_WIRE_HEAD + 56,
+		     "3408741e8767f68896759c6345a17b5fa829c9f0d9e4941513f0b18696d49b06"));
+	CHECK(!fzc_auth_secrets(&b->side[0], tx, rx));
+	CHECK(is_hex(tx, "eb93604aa19e7c2834d259ac65a0a541310459c702aaca805e2381bc849ad241"));
+	CHECK(is_hex(rx, "bd3a658ba675510e34c71642632723aaf6de77603720e2e9a0f6ea76568ad30d"));
+	CHECK(!fzc_seal_begin(&seal, test_hmac(), tx, key));
+	CHECK(is_hex(key, "e4e8130d5c358076a469b8b14f16521e7a7f05b62282e9f2d825583932e1ef35"));
+	CHECK(!fzc_seal_next(&seal, FZC_MAX_RUN_BYTES, nonce, key));
+	seal.bytes = FZC_REKEY_BYTES;
+	CHECK(fzc_seal_next(&seal, 1, nonce, key) == 1);
+	CHECK(is_hex(key, "b5ecaefbb4e4862f76b699ceb5b9678ca7eb81e5d158f3944b6020210e0bda29"));
+}
+
 TEST(auth_other_key_is_refused)
 {
 	struct both *b = test_alloc(sizeof(*b));
@@ -172,6 +214,53 @@ TEST(auth_every_bit_counts)
 			CHECK(shake(b, i, 1 << bit));
 		}
 	}
+}
+
+/* More than a bit: another cipher, another of the keys that both have. */
+TEST(auth_choices_are_bound)
+{
+	struct both *b = test_alloc(sizeof(*b));
+	const u32 choice = FZC_WIRE_HEAD + 2;
+	struct fzc_auth *s = &b->side[1];
+	struct fzc_msg msg;
+	u8 ids[2 * FZC_KEY_ID];
+
+	begin(&b->side[0], FZC_PRIMARY, 6, keys_of(2, 1));
+	begin(s, FZC_SECONDARY, 6, keys_of(2, 1));
+	CHECK(shake(b, b->len[0] + choice, 0) == 0);
+	begin(&b->side[0], FZC_PRIMARY, 6, keys_of(2, 1));
+	begin(s, FZC_SECONDARY, 6, keys_of(2, 1));
+	CHECK(shake(b, FZC_WIRE_HEAD + 88 + choice, 6) == -EKEYREJECTED && b->sent == 2);
+
+	/* the newer key's id taken out on the way: the older one is agreed on, and not by both */
+	begin(&b->side[0], FZC_PRIMARY, 6, keys_of(2, 1));
+	begin(s, FZC_SECONDARY, 6, keys_of(2, 1));
+	CHECK(fzc_auth_next(&b->side[0], &msg));
+	memcpy(ids, msg.auth.key, sizeof(ids));
+	memcpy(msg.auth.key[0], ids + FZC_KEY_ID, FZC_KEY_ID);
+	CHECK(!fzc_auth_take(s, &msg, why) && s->used == 1 && fzc_auth_next(s, &msg));
+	CHECK(fzc_auth_take(&b->side[0], &msg, why) == -EKEYREJECTED);
+}
+
+/* What somebody says who does as if he were the other side, or us. */
+TEST(auth_roles)
+{
+	struct both *b = test_alloc(sizeof(*b));
+	struct fzc_auth *s = &b->side[1];
+	struct fzc_msg msg, again;
+
+	begin(&b->side[0], FZC_PRIMARY, 6, keys_of(1, 0));
+	begin(s, FZC_SECONDARY, 6, keys_of(1, 0));
+	CHECK(fzc_auth_next(&b->side[0], &msg));
+	again = msg;
+	again.auth.role = FZC_SECONDARY;
+	CHECK(fzc_auth_take(s, &again, why) == -EPROTO && strstr(why, "role 2; expected"));
+	CHECK(!fzc_auth_take(s, &msg, why));
+	/* it is the secondary's turn to speak */
+	again = msg;
+	again.auth.step = 2;
+	CHECK(fzc_auth_take(s, &again, why) == -EPROTO && s->step == 2);
+	CHECK(fzc_auth_next(s, &msg) && !fzc_auth_take(&b->side[0], &msg, why));
 }
 
 TEST(auth_replay_and_reflection)

@@ -3,8 +3,8 @@
  * An attacker on the way between a primary and its secondary, or anywhere else.
  * He knows the protocol and has no key.
  *
- *   fzattack way PORT TARGET ATTACK...
- *	what comes to PORT is passed on to TARGET, here; the first connection suffers
+ *   fzattack way PORT ADDRESS TARGET ATTACK...
+ *	what comes to PORT is passed on to ADDRESS and port TARGET; the first connection suffers
  *	the first ATTACK, and so on; those after the last are left alone.  Prints a
  *	line when one ends.  ATTACK is SIDE:KIND:OFFSET[:LENGTH], in the bytes that
  *	SIDE (p or s) sends, from 0:
@@ -197,7 +197,7 @@ static void serve(int p, int s, const struct attack *a, const char *text)
 	close(s);
 }
 
-static int way(int port, int target, char **attacks)
+static int way(int port, const char *ip, int target, char **attacks)
 {
 	static const struct attack none;
 	int listener = listen_on(port), p;
@@ -206,7 +206,7 @@ static int way(int port, int target, char **attacks)
 	while ((p = accept(listener, NULL, NULL)) >= 0) {
 		struct attack a = *attacks ? parse(*attacks) : none;
 
-		serve(p, connect_to("127.0.0.1", target), &a, *attacks ? *attacks : "none");
+		serve(p, connect_to(ip, target), &a, *attacks ? *attacks : "none");
 		attacks += !!*attacks;
 	}
 	die("accept");
@@ -354,8 +354,8 @@ static int secondary(int port)
 
 int main(int argc, char **argv)
 {
-	if (argc >= 4 && !strcmp(argv[1], "way"))
-		return way(atoi(argv[2]), atoi(argv[3]), argv + 4);
+	if (argc >= 5 && !strcmp(argv[1], "way"))
+		return way(atoi(argv[2]), argv[3], atoi(argv[4]), argv + 5);
 	if (argc == 7 && !strcmp(argv[1], "flood"))
 		return flood(argv[2], argv[3], atoi(argv[4]), atoi(argv[5]), atoi(argv[6]));
 	if (argc == 5 && !strcmp(argv[1], "say"))

@@ -35,7 +35,7 @@
 
 #include "../../../dm-freezecopy/core/wire.h"
 
-#define TYPES	(FZC_MSG_PING + 1)
+#define TYPES	FZC_NR_MSG
 
 enum fault { CUT_BEFORE, CUT_WITHIN, CUT_AFTER, HOLD, DUPLICATE, HALF_OPEN, DEAF, FAULTS };
 
