@@ -56,6 +56,7 @@ struct fzc_link {
 	void *ctx;
 	bool primary;
 	struct fzc_addr addr;
+	const struct fzc_tcp *tcp;
 	const struct fzc_geometry *geo;
 	const char *name;
 
@@ -555,7 +556,7 @@ static bool dial(struct fzc_link *link)
 
 	wait_event_idle_timeout(link->wait, stopping(link), link->backoff);
 	link->backoff = clamp(2 * link->backoff, (long)BACKOFF_MIN, (long)BACKOFF_MAX);
-	sock = fzc_sock_create(&link->addr);
+	sock = fzc_sock_create(&link->addr, link->tcp);
 	if (IS_ERR(sock)) {
 		complain(link, "open a socket for", PTR_ERR(sock));
 		return false;
@@ -645,7 +646,7 @@ static int accept_all(struct fzc_link *link)
 
 static int listen_once(struct fzc_link *link)
 {
-	struct fzc_sock *sock = fzc_sock_create(&link->addr);
+	struct fzc_sock *sock = fzc_sock_create(&link->addr, link->tcp);
 	int err;
 
 	if (IS_ERR(sock))
@@ -677,8 +678,8 @@ static int acceptor_main(void *arg)
 /* From without */
 
 struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool primary,
-				 const struct fzc_addr *addr, const struct fzc_geometry *geo,
-				 const char *name)
+				 const struct fzc_addr *addr, const struct fzc_tcp *tcp,
+				 const struct fzc_geometry *geo, const char *name)
 {
 	struct fzc_link *link = kvzalloc(sizeof(*link), GFP_KERNEL);
 	u32 i;
@@ -689,6 +690,7 @@ struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool
 	link->ctx = ctx;
 	link->primary = primary;
 	link->addr = *addr;
+	link->tcp = tcp;
 	link->geo = geo;
 	link->name = name;
 	spin_lock_init(&link->lock);

@@ -62,11 +62,11 @@ struct fzc_link_stats {
 /*
  * Create: allocates only.  @geo (must outlive the link): what DATA heads are
  * checked against.  @primary: connects to @addr, with backoff, for ever; else
- * listens on it.
+ * listens on it.  @tcp (must outlive the link): how the sockets send.
  */
 struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool primary,
-				 const struct fzc_addr *addr, const struct fzc_geometry *geo,
-				 const char *name);
+				 const struct fzc_addr *addr, const struct fzc_tcp *tcp,
+				 const struct fzc_geometry *geo, const char *name);
 void fzc_link_destroy(struct fzc_link *link);
 /* Start the threads.  A listening address that cannot be bound is retried, and reported. */
 int fzc_link_start(struct fzc_link *link);

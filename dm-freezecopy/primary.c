@@ -207,7 +207,8 @@ static int primary_setup(struct fzc_dev *dev)
 	    fzc_primary_send_init(pr);
 	if (r)
 		return r;
-	dev->link = fzc_link_create(&link_ops, dev, true, &dev->addr, &dev->geo, dev->name);
+	dev->link = fzc_link_create(&link_ops, dev, true, &dev->addr, &dev->tcp, &dev->geo,
+				    dev->name);
 	return dev->link ? 0 : -ENOMEM;
 }
 

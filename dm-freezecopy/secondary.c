@@ -182,7 +182,8 @@ static int secondary_setup(struct fzc_dev *dev)
 	    fzc_secondary_recv_init(sec);
 	if (r)
 		return r;
-	dev->link = fzc_link_create(&link_ops, dev, false, &dev->addr, &dev->geo, dev->name);
+	dev->link = fzc_link_create(&link_ops, dev, false, &dev->addr, &dev->tcp, &dev->geo,
+				    dev->name);
 	return dev->link ? 0 : -ENOMEM;
 }
 

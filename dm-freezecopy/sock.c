@@ -7,6 +7,7 @@
 #include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/sockptr.h>
 #include <linux/tcp.h>
 #include <linux/uio.h>
 #include <net/ipv6.h>
@@ -88,13 +89,29 @@ static struct fzc_sock *wrap(struct socket *sock)
 	return s;
 }
 
-struct fzc_sock *fzc_sock_create(const struct fzc_addr *addr)
+static int set_tcp(struct socket *sock, const struct fzc_tcp *tcp)
+{
+	if (!tcp->congestion[0])
+		return 0;
+	return sock->ops->setsockopt(sock, SOL_TCP, TCP_CONGESTION,
+				     KERNEL_SOCKPTR((void *)tcp->congestion),
+				     strlen(tcp->congestion));
+}
+
+struct fzc_sock *fzc_sock_create(const struct fzc_addr *addr, const struct fzc_tcp *tcp)
 {
 	struct socket *sock;
 	int err = sock_create_kern(&init_net, addr->v6 ? AF_INET6 : AF_INET, SOCK_STREAM,
 				   IPPROTO_TCP, &sock);
 
-	return err ? ERR_PTR(err) : wrap(sock);
+	if (err)
+		return ERR_PTR(err);
+	err = set_tcp(sock, tcp);
+	if (err) {
+		sock_release(sock);
+		return ERR_PTR(err);
+	}
+	return wrap(sock);
 }
 
 void fzc_sock_release(struct fzc_sock *s)

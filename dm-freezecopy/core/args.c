@@ -234,6 +234,24 @@ void fzc_uuid_print(const struct fzc_id *id, char buf[37])
 		n += scnprintf(buf + n, 37 - n, "%s%02x", uuid_dash(i) ? "-" : "", id->b[i]);
 }
 
+static bool is_alnum(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool fzc_congestion_parse(char name[FZC_CONGESTION_LEN], const char *s)
+{
+	u32 i;
+
+	memset(name, 0, FZC_CONGESTION_LEN);
+	for (i = 0; i < FZC_CONGESTION_LEN && s[i]; i++) {
+		if (!is_alnum(s[i]) && !(i && (s[i] == '_' || s[i] == '-')))
+			return false;
+		name[i] = s[i];
+	}
+	return i && i < FZC_CONGESTION_LEN;
+}
+
 /* Options.  Each gets its value; false: not what is expected. */
 
 static bool set_block(struct fzc_table *t, const char *value)
@@ -294,6 +312,11 @@ static bool set_addr(struct fzc_table *t, const char *value)
 	return t->has_addr;
 }
 
+static bool set_congestion(struct fzc_table *t, const char *value)
+{
+	return fzc_congestion_parse(t->tcp.congestion, value);
+}
+
 static const struct option {
 	const char *key;
 	u8 role;	/* 0: both */
@@ -309,6 +332,7 @@ static const struct option {
 	{ "take_all_changed", 0, set_take_all, "yes" },
 	{ "verify", FZC_SECONDARY, set_verify, "yes" },
 	{ "pace_ms", FZC_PRIMARY, set_pace, "0 to 10000 milliseconds" },
+	{ "congestion", FZC_PRIMARY, set_congestion, FZC_CONGESTION_FORM },
 };
 
 static const struct option *find_option(const char *key)
@@ -336,7 +360,7 @@ static int parse_option(struct fzc_table *t, const char *key, const char *value,
 	*seen |= bit;
 	if (!o)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed, verify or pace_ms",
+			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed, verify, pace_ms or congestion",
 			  key);
 	else if (o->role && o->role != t->role)
 		scnprintf(why, FZC_REASON_LEN, "option %s: not for a %s", key, role_name(t->role));

@@ -8,11 +8,19 @@
 #define FZC_DEFAULT_PORT	7744
 #define FZC_DEFAULT_PACE	100	/* ms */
 #define FZC_MAX_PACE		10000U
+#define FZC_CONGESTION_LEN	16	/* TCP_CA_NAME_MAX, the end of the string included */
+#define FZC_CONGESTION_FORM	\
+	"a TCP congestion control's name: up to 15 letters, digits, _ and -"
 
 struct fzc_addr {
 	bool v6;
 	u8 ip[16];	/* network order; IPv4 uses the first 4 bytes */
 	u16 port;
+};
+
+/* How a primary's TCP sends. */
+struct fzc_tcp {
+	char congestion[FZC_CONGESTION_LEN];	/* control, by name; empty: the system's */
 };
 
 struct fzc_table {
@@ -29,6 +37,7 @@ struct fzc_table {
 	u32 pace_ms;
 	bool has_pair;
 	struct fzc_id pair;
+	struct fzc_tcp tcp;
 };
 
 /*
@@ -38,6 +47,8 @@ struct fzc_table {
 int fzc_table_parse(struct fzc_table *t, unsigned int argc, char **argv, char *why);
 int fzc_addr_parse(struct fzc_addr *a, const char *s, char *why);
 int fzc_addr_print(const struct fzc_addr *a, char *buf, u32 len);
+/* FZC_CONGESTION_FORM: of the kind that kernels have; whether one has it is another question. */
+bool fzc_congestion_parse(char name[FZC_CONGESTION_LEN], const char *s);
 int fzc_uuid_parse(struct fzc_id *id, const char *s);
 void fzc_uuid_print(const struct fzc_id *id, char buf[37]);
 

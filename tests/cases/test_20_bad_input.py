@@ -120,6 +120,8 @@ def test_table_words(pair):
     bad(f"primary {devices} 6 {opts} pair 123", "option pair: 123, expected a uuid")
     bad(f"primary {devices} 6 {opts} assume same", "option assume: same, expected identical")
     bad(f"primary {devices} 6 {opts} take_all_changed no", "option take_all_changed: no, expected yes")
+    bad(f"primary {devices} 6 {opts} congestion b/r", "option congestion: b/r, expected a TCP congestion control's name")
+    bad(f"primary {devices} 6 {opts} congestion nosuch", "option congestion: nosuch, expected one that the kernel has")
     bad(f"primary /dev/nothing {BY_ID}data {BY_ID}diff 4 {opts}", r"meta /dev/nothing: cannot be opened \(error \d+")
     bad(f"primary {devices} 4 {opts}", f"has {n} sectors, the table says {n - 8}; expected the same", n - 8)
     bad(f"primary {devices} 4 {opts}", f"has {n} sectors, the table says {n + 8}; expected the same", n + 8)
@@ -143,6 +145,8 @@ def test_freezectl_words(pair):
     bad(r"--peer example.com: expected a numeric ADDRESS", USAGE, peer="example.com")
     bad(r"name '\.\./x': expected", USAGE, name="../x")
     bad(r"--pair 12: expected a UUID", USAGE, pair="12")
+    bad(r"--congestion b/r: expected a TCP congestion control's name", USAGE, congestion="b/r")
+    bad("option congestion: nosuch, expected one that the kernel has", congestion="nosuch")
     bad(r"meta /dev/nothing", None, meta="/dev/nothing")
     ctl_refused(m, "add --insecure", *(w for w in create_words("primary") if w != "--insecure"))
     ctl_refused(m, "--peer is missing", "create", NAME, "primary", "--meta", BY_ID + "meta", "--data",

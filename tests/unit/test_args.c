@@ -51,7 +51,11 @@ TEST(args_table)
 	CHECK(!parse(&t, "primary m d a 6 pace_ms 0 peer [fe::1] auth none"));
 	CHECK(t.has_pace && !t.pace_ms);
 	CHECK(!parse(&t, "primary m d a 6 pace_ms 10000 peer [fe::1] auth none"));
-	CHECK(t.pace_ms == 10000);
+	CHECK(t.pace_ms == 10000 && !t.tcp.congestion[0]);
+	CHECK(!parse(&t, "primary m d a 6 peer [fe::1] auth none congestion bbr"));
+	CHECK(!strcmp(t.tcp.congestion, "bbr"));
+	CHECK(!parse(&t, "primary m d a 6 congestion a-23456789_bcdE peer [fe::1] auth none"));
+	CHECK(!strcmp(t.tcp.congestion, "a-23456789_bcdE"));
 }
 
 TEST(args_table_refused)
@@ -92,6 +96,12 @@ TEST(args_table_refused)
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none pace_ms 1", "pace_ms: not"));
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none verify no", "yes"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none verify yes", "verify: not for a"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none congestion a23456789_bcdefg",
+		      "up to 15"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none congestion b/r", "b/r"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none congestion -bbr", "-bbr"));
+	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none congestion bbr",
+		      "congestion: not for a"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pair "
 		      "00000000-0000-0000-0000-000000000000", "not all zero"));
 }

@@ -134,7 +134,10 @@ static int take_link(struct reader *r, const char *key, const char *value)
 		return c->auth_none ||
 		       reject(r, "link", key, value, "none, which is all there is so far");
 	}
-	return reject(r, "link", key, value, "peer, listen or auth as the key");
+	if (!strcmp(key, "congestion"))
+		return fzc_congestion_parse(c->congestion, value) ||
+		       reject(r, "link", key, value, FZC_CONGESTION_FORM);
+	return reject(r, "link", key, value, "peer, listen, auth or congestion as the key");
 }
 
 static int take(void *user, const char *section, const char *key, const char *value)
@@ -274,6 +277,8 @@ static void conf_print(FILE *f, const struct conf *c)
 		fprintf(f, "%s = %s\n", device_name(c->role, i), c->device[i]);
 	fprintf(f, "\n[link]\n%s = %s\nauth = none\n",
 		c->role == FZC_ROLE_PRIMARY ? "peer" : "listen", c->link);
+	if (c->congestion[0])
+		fprintf(f, "congestion = %s\n", c->congestion);
 }
 
 static int sync_dir(void)

@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "../../dm-freezecopy/core/args.h"
 #include "dm-freezecopy.h"
 #include "parse.h"
 
@@ -20,6 +21,7 @@ struct conf {
 	uint32_t block_size;		/* 0: as recorded in meta */
 	bool verify;			/* a secondary: every slot before the commit */
 	char pace_ms[8];		/* empty: the default; a primary's */
+	char congestion[FZC_CONGESTION_LEN];	/* empty: the system's; a primary's */
 	bool auth_none;			/* runs without authentication, by the user's word */
 };
 

@@ -16,7 +16,8 @@
 enum opt {
 	OPT_META = 'm', OPT_DATA = 'd', OPT_DIFF = 'f', OPT_DIFF_A = 'a', OPT_DIFF_B = 'b',
 	OPT_PEER = 'p', OPT_LISTEN = 'l', OPT_BLOCK = 's', OPT_PAIR = 'u',
-	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n', OPT_FORCE = 'F',
+	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n',
+	OPT_CONGESTION = 'c', OPT_FORCE = 'F',
 };
 
 static const struct option options[] = {
@@ -30,6 +31,7 @@ static const struct option options[] = {
 	{ "block-size", required_argument, NULL, OPT_BLOCK },
 	{ "pair", required_argument, NULL, OPT_PAIR },
 	{ "pace-ms", required_argument, NULL, OPT_PACE },
+	{ "congestion", required_argument, NULL, OPT_CONGESTION },
 	{ "verify", no_argument, NULL, OPT_VERIFY },
 	{ "assume-identical", no_argument, NULL, OPT_IDENTICAL },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
@@ -109,6 +111,12 @@ static int take_option(struct request *r, int opt)
 		r->seen[0] = "--pace-ms";
 		if (!parse_pace(optarg, c->pace_ms))
 			return say_usage("create", "--pace-ms %s: expected 0 to 10000", optarg);
+		break;
+	case OPT_CONGESTION:
+		r->seen[0] = "--congestion";
+		if (!fzc_congestion_parse(c->congestion, optarg))
+			return say_usage("create", "--congestion %s: expected " FZC_CONGESTION_FORM,
+					 optarg);
 		break;
 	case OPT_VERIFY:
 		r->seen[1] = "--verify";
@@ -429,6 +437,8 @@ const struct verb verb_create = {
 	"  --pair UUID          the identity of the pair; drawn by the primary by default\n"
 	"  --pace-ms N          (primary) how long a write may wait for the difference volume\n"
 	"                       to have room; 100 by default, 0: not at all\n"
+	"  --congestion NAME    (primary) TCP congestion control, as bbr or cubic; sysctl\n"
+	"                       net.ipv4.tcp_available_congestion_control names some\n"
 	"  --verify             (secondary) read all of an image and compare its checksums before\n"
 	"                       it is committed\n"
 	"  --assume-identical   (primary) both data devices hold the same already, or their\n"

@@ -80,6 +80,8 @@ static void table(const struct volume *v, const char *once, char *out, size_t le
 		option(&w, "pace_ms %s", c->pace_ms);
 	if (c->verify)
 		option(&w, "verify yes");
+	if (c->congestion[0])
+		option(&w, "congestion %s", c->congestion);
 	option(&w, "auth none");
 	if (c->pair[0])
 		option(&w, "pair %s", c->pair);
