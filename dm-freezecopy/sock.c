@@ -89,13 +89,23 @@ static struct fzc_sock *wrap(struct socket *sock)
 	return s;
 }
 
-static int set_tcp(struct socket *sock, const struct fzc_tcp *tcp)
+/* TCP spaces its packets, all that goes to the peer among them. */
+static int set_rate(struct socket *sock, u64 rate)
 {
-	if (!tcp->congestion[0])
+	unsigned long max = min_t(u64, rate, ULONG_MAX - 1);
+
+	if (!rate)
+		return 0;
+	return sock_setsockopt(sock, SOL_SOCKET, SO_MAX_PACING_RATE, KERNEL_SOCKPTR(&max),
+			       sizeof(max));
+}
+
+static int set_congestion(struct socket *sock, const char *name)
+{
+	if (!name[0])
 		return 0;
 	return sock->ops->setsockopt(sock, SOL_TCP, TCP_CONGESTION,
-				     KERNEL_SOCKPTR((void *)tcp->congestion),
-				     strlen(tcp->congestion));
+				     KERNEL_SOCKPTR((void *)name), strlen(name));
 }
 
 struct fzc_sock *fzc_sock_create(const struct fzc_addr *addr, const struct fzc_tcp *tcp)
@@ -106,7 +116,7 @@ struct fzc_sock *fzc_sock_create(const struct fzc_addr *addr, const struct fzc_t
 
 	if (err)
 		return ERR_PTR(err);
-	err = set_tcp(sock, tcp);
+	err = set_congestion(sock, tcp->congestion) ?: set_rate(sock, tcp->rate);
 	if (err) {
 		sock_release(sock);
 		return ERR_PTR(err);

@@ -170,18 +170,20 @@ void fzc_table_put(struct fzc_dev *dev, struct dm_target *ti)
 static unsigned int option_words(const struct fzc_dev *dev)
 {
 	return 2 * (2 + dev->auth_none + dev->identical + dev->has_pair + dev->take_all +
-		    dev->verify + dev->has_pace + !!dev->tcp.congestion[0]);
+		    dev->verify + dev->has_pace + !!dev->tcp.congestion[0] +
+		    !!dev->tcp.rate);
 }
 
 void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxlen)
 {
 	bool primary = dev->role->role == FZC_PRIMARY;
 	unsigned int sz = 0;
-	char addr[FZC_PEER_LEN], pair[37];
+	char addr[FZC_PEER_LEN], pair[37], rate[FZC_RATE_LEN];
 	u8 i;
 
 	fzc_addr_print(&dev->addr, addr, sizeof(addr));
 	fzc_uuid_print(&dev->pair, pair);
+	fzc_rate_print(dev->tcp.rate, rate);
 	DMEMIT("%s", dev->role->name);
 	for (i = 0; i < dev->role->ndevs; i++)
 		DMEMIT(" %s", dev->dm[i]->name);
@@ -201,4 +203,6 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 		DMEMIT(" pace_ms %u", dev->pace_ms);
 	if (dev->tcp.congestion[0])
 		DMEMIT(" congestion %s", dev->tcp.congestion);
+	if (dev->tcp.rate)
+		DMEMIT(" rate %s", rate);
 }

@@ -252,6 +252,41 @@ bool fzc_congestion_parse(char name[FZC_CONGESTION_LEN], const char *s)
 	return i && i < FZC_CONGESTION_LEN;
 }
 
+static u32 unit_shift(char c)
+{
+	switch (c) {
+	case 'k':
+	case 'K':
+		return 10;
+	case 'M':
+		return 20;
+	case 'G':
+		return 30;
+	}
+	return 0;
+}
+
+bool fzc_rate_parse(u64 *rate, const char *s)
+{
+	u32 n, shift;
+
+	if (!take_number(&s, U32_MAX, &n))
+		return false;
+	shift = unit_shift(*s);
+	*rate = (u64)n << shift;
+	return !s[shift ? 1 : 0] && (!n || (*rate >= FZC_MIN_RATE && *rate <= FZC_MAX_RATE));
+}
+
+void fzc_rate_print(u64 rate, char *buf)
+{
+	u32 unit;
+
+	for (unit = 0; unit < 3 && rate && !(rate & 1023); unit++)
+		rate >>= 10;
+	scnprintf(buf, FZC_RATE_LEN, "%llu%.*s", (unsigned long long)rate, unit ? 1 : 0,
+		  &"kMG"[unit ? unit - 1 : 0]);
+}
+
 /* Options.  Each gets its value; false: not what is expected. */
 
 static bool set_block(struct fzc_table *t, const char *value)
@@ -317,6 +352,11 @@ static bool set_congestion(struct fzc_table *t, const char *value)
 	return fzc_congestion_parse(t->tcp.congestion, value);
 }
 
+static bool set_rate(struct fzc_table *t, const char *value)
+{
+	return fzc_rate_parse(&t->tcp.rate, value);
+}
+
 static const struct option {
 	const char *key;
 	u8 role;	/* 0: both */
@@ -333,6 +373,7 @@ static const struct option {
 	{ "verify", FZC_SECONDARY, set_verify, "yes" },
 	{ "pace_ms", FZC_PRIMARY, set_pace, "0 to 10000 milliseconds" },
 	{ "congestion", FZC_PRIMARY, set_congestion, FZC_CONGESTION_FORM },
+	{ "rate", FZC_PRIMARY, set_rate, FZC_RATE_FORM },
 };
 
 static const struct option *find_option(const char *key)
@@ -360,7 +401,7 @@ static int parse_option(struct fzc_table *t, const char *key, const char *value,
 	*seen |= bit;
 	if (!o)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed, verify, pace_ms or congestion",
+			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed, verify, pace_ms, congestion or rate",
 			  key);
 	else if (o->role && o->role != t->role)
 		scnprintf(why, FZC_REASON_LEN, "option %s: not for a %s", key, role_name(t->role));

@@ -205,6 +205,7 @@ test_conf_is_checked() {
 		s/65536/65535/|block-size = 65535; expected a power of two
 		s/192.0.2.1:7744/nowhere/|peer = nowhere; expected a numeric
 		s/auth = none/auth = key/|auth = key; expected none
+		s/^auth.*/rate = 1m/|rate = 1m; expected 0 .no limit. or 128k to 1024G bytes a second
 		s/^auth.*/congestion = b b/|congestion = b b; expected a TCP congestion control's name
 		s/^meta.*/meta = disk/|meta = disk; expected an absolute path
 		s/^\[link\]/[net]/|expected section
@@ -326,6 +327,7 @@ test_sizes_are_checked() {
 	create_primary 1 'diff .*: 12[0-9] slots of 65536 bytes' --block-size 64K
 	create_primary 1 'slowed down, then the freeze is aborted; never with [0-9]+ bytes'
 	create_primary 2 'pace-ms 1s: expected 0 to 10000' --pace-ms 1s
+	create_primary 2 'rate 64k: expected 0 \(no limit\) or 128k to 1024G' --rate 64k
 	create_primary 2 "congestion b/r: expected a TCP congestion control's name" --congestion b/r
 	make_loop 8K
 	diff=$loop create_primary 4 'diff .* is too small'

@@ -137,7 +137,9 @@ static int take_link(struct reader *r, const char *key, const char *value)
 	if (!strcmp(key, "congestion"))
 		return fzc_congestion_parse(c->congestion, value) ||
 		       reject(r, "link", key, value, FZC_CONGESTION_FORM);
-	return reject(r, "link", key, value, "peer, listen, auth or congestion as the key");
+	if (!strcmp(key, "rate"))
+		return parse_rate(value, c->rate) || reject(r, "link", key, value, FZC_RATE_FORM);
+	return reject(r, "link", key, value, "peer, listen, auth, congestion or rate as the key");
 }
 
 static int take(void *user, const char *section, const char *key, const char *value)
@@ -279,6 +281,8 @@ static void conf_print(FILE *f, const struct conf *c)
 		c->role == FZC_ROLE_PRIMARY ? "peer" : "listen", c->link);
 	if (c->congestion[0])
 		fprintf(f, "congestion = %s\n", c->congestion);
+	if (c->rate[0])
+		fprintf(f, "rate = %s\n", c->rate);
 }
 
 static int sync_dir(void)

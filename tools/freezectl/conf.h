@@ -22,6 +22,7 @@ struct conf {
 	bool verify;			/* a secondary: every slot before the commit */
 	char pace_ms[8];		/* empty: the default; a primary's */
 	char congestion[FZC_CONGESTION_LEN];	/* empty: the system's; a primary's */
+	char rate[FZC_RATE_LEN];	/* empty: no limit; a primary's */
 	bool auth_none;			/* runs without authentication, by the user's word */
 };
 

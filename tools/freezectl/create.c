@@ -17,7 +17,7 @@ enum opt {
 	OPT_META = 'm', OPT_DATA = 'd', OPT_DIFF = 'f', OPT_DIFF_A = 'a', OPT_DIFF_B = 'b',
 	OPT_PEER = 'p', OPT_LISTEN = 'l', OPT_BLOCK = 's', OPT_PAIR = 'u',
 	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n',
-	OPT_CONGESTION = 'c', OPT_FORCE = 'F',
+	OPT_CONGESTION = 'c', OPT_RATE = 'r', OPT_FORCE = 'F',
 };
 
 static const struct option options[] = {
@@ -32,6 +32,7 @@ static const struct option options[] = {
 	{ "pair", required_argument, NULL, OPT_PAIR },
 	{ "pace-ms", required_argument, NULL, OPT_PACE },
 	{ "congestion", required_argument, NULL, OPT_CONGESTION },
+	{ "rate", required_argument, NULL, OPT_RATE },
 	{ "verify", no_argument, NULL, OPT_VERIFY },
 	{ "assume-identical", no_argument, NULL, OPT_IDENTICAL },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
@@ -117,6 +118,11 @@ static int take_option(struct request *r, int opt)
 		if (!fzc_congestion_parse(c->congestion, optarg))
 			return say_usage("create", "--congestion %s: expected " FZC_CONGESTION_FORM,
 					 optarg);
+		break;
+	case OPT_RATE:
+		r->seen[0] = "--rate";
+		if (!parse_rate(optarg, c->rate))
+			return say_usage("create", "--rate %s: expected " FZC_RATE_FORM, optarg);
 		break;
 	case OPT_VERIFY:
 		r->seen[1] = "--verify";
@@ -439,6 +445,8 @@ const struct verb verb_create = {
 	"                       to have room; 100 by default, 0: not at all\n"
 	"  --congestion NAME    (primary) TCP congestion control, as bbr or cubic; sysctl\n"
 	"                       net.ipv4.tcp_available_congestion_control names some\n"
+	"  --rate N[k|M|G]      (primary) send so many bytes a second at most; 0, the default: no\n"
+	"                       limit. k, M, G: times 1024, 1024^2, 1024^3\n"
 	"  --verify             (secondary) read all of an image and compare its checksums before\n"
 	"                       it is committed\n"
 	"  --assume-identical   (primary) both data devices hold the same already, or their\n"

@@ -82,6 +82,8 @@ static void table(const struct volume *v, const char *once, char *out, size_t le
 		option(&w, "verify yes");
 	if (c->congestion[0])
 		option(&w, "congestion %s", c->congestion);
+	if (c->rate[0])
+		option(&w, "rate %s", c->rate);
 	option(&w, "auth none");
 	if (c->pair[0])
 		option(&w, "pair %s", c->pair);
