@@ -89,6 +89,7 @@ struct fzc_dev {
 	struct fzc_geometry geo;
 	struct fzc_addr addr;
 	struct fzc_tcp tcp;
+	u32 compress;			/* as in struct fzc_table */
 	struct fzc_sock *tcp_sock;	/* never connected: see table.c; NULL: not needed */
 	struct fzc_id pair;
 	bool identical;

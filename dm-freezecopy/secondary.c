@@ -380,7 +380,8 @@ static u32 connection(const struct fzc_dev *dev, const struct fzc_score *s)
 
 static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
 {
-	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	struct fzc_score *s = &sec->core;
 
 	q->mode = mode(s);
 	q->connection = connection(dev, s);
@@ -400,7 +401,7 @@ static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
 	q->diff_used = (u64)s->stage[0].used + s->stage[1].used;
 	q->mem_maps = fzc_s_bytes(&dev->geo);
 	q->mem_slots = fzc_slots_memory(&s->stage[0]) + fzc_slots_memory(&s->stage[1]);
-	q->mem_io = FZC_RECVS * FZC_MAX_RUN_BYTES;
+	q->mem_io = FZC_RECVS * FZC_MAX_RUN_BYTES + fzc_compressor_bytes(sec->decompressor);
 	q->meta_error = s->meta_failed;
 	q->data_error = s->data_failed;
 	q->diff_error = s->stage_failed;

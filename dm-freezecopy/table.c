@@ -147,6 +147,7 @@ int fzc_table_take(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 	dev->auth_none = t->auth_none;
 	dev->pair = t->pair;
 	dev->tcp = t->tcp;
+	dev->compress = t->compress;
 	return try_congestion(dev, why) ?: open_devices(dev, t, why) ?: measure(dev, t, why) ?:
 	       fzc_dev_claim(dev, why);
 }
@@ -171,7 +172,7 @@ static unsigned int option_words(const struct fzc_dev *dev)
 {
 	return 2 * (2 + dev->auth_none + dev->identical + dev->has_pair + dev->take_all +
 		    dev->verify + dev->has_pace + !!dev->tcp.congestion[0] +
-		    !!dev->tcp.rate);
+		    !!dev->tcp.rate + !!dev->compress);
 }
 
 void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxlen)
@@ -205,4 +206,6 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 		DMEMIT(" congestion %s", dev->tcp.congestion);
 	if (dev->tcp.rate)
 		DMEMIT(" rate %s", rate);
+	if (dev->compress)
+		DMEMIT(" compress %s", fzc_compress_name(dev->compress));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "args.h"
 #include "ondisk.h"
+#include "wire.h"
 
 #define DEFAULT_BLOCK	4096U
 #define ADDR_FORMS	"1.2.3.4, 1.2.3.4:port, [ipv6] or [ipv6]:port"
@@ -287,6 +288,16 @@ void fzc_rate_print(u64 rate, char *buf)
 		  &"kMG"[unit ? unit - 1 : 0]);
 }
 
+u32 fzc_compress_parse(const char *s)
+{
+	return !strcmp(s, "lz4") ? FZC_WIRE_LZ4 : !strcmp(s, "zstd") ? FZC_WIRE_ZSTD : 0;
+}
+
+const char *fzc_compress_name(u32 flag)
+{
+	return flag == FZC_WIRE_LZ4 ? "lz4" : "zstd";
+}
+
 /* Options.  Each gets its value; false: not what is expected. */
 
 static bool set_block(struct fzc_table *t, const char *value)
@@ -357,6 +368,12 @@ static bool set_rate(struct fzc_table *t, const char *value)
 	return fzc_rate_parse(&t->tcp.rate, value);
 }
 
+static bool set_compress(struct fzc_table *t, const char *value)
+{
+	t->compress = fzc_compress_parse(value);
+	return t->compress;
+}
+
 static const struct option {
 	const char *key;
 	u8 role;	/* 0: both */
@@ -374,6 +391,7 @@ static const struct option {
 	{ "pace_ms", FZC_PRIMARY, set_pace, "0 to 10000 milliseconds" },
 	{ "congestion", FZC_PRIMARY, set_congestion, FZC_CONGESTION_FORM },
 	{ "rate", FZC_PRIMARY, set_rate, FZC_RATE_FORM },
+	{ "compress", FZC_PRIMARY, set_compress, FZC_COMPRESS_FORM },
 };
 
 static const struct option *find_option(const char *key)
@@ -401,7 +419,7 @@ static int parse_option(struct fzc_table *t, const char *key, const char *value,
 	*seen |= bit;
 	if (!o)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed, verify, pace_ms, congestion or rate",
+			  "option %.32s: unknown, expected peer, listen, block, auth, pair, assume, take_all_changed, verify, pace_ms, congestion, rate or compress",
 			  key);
 	else if (o->role && o->role != t->role)
 		scnprintf(why, FZC_REASON_LEN, "option %s: not for a %s", key, role_name(t->role));

@@ -18,6 +18,7 @@
 #define FZC_RATE_FORM	\
 	"0 (no limit) or 128k to 1024G bytes a second; k, M, G: times 1024, 1024^2, 1024^3"
 #define FZC_RATE_LEN	16
+#define FZC_COMPRESS_FORM	"lz4 or zstd"
 
 struct fzc_addr {
 	bool v6;
@@ -46,6 +47,7 @@ struct fzc_table {
 	bool has_pair;
 	struct fzc_id pair;
 	struct fzc_tcp tcp;
+	u32 compress;			/* FZC_WIRE_LZ4, FZC_WIRE_ZSTD; 0: not */
 };
 
 /*
@@ -60,6 +62,9 @@ bool fzc_congestion_parse(char name[FZC_CONGESTION_LEN], const char *s);
 /* FZC_RATE_FORM; and how it is printed, in FZC_RATE_LEN bytes. */
 bool fzc_rate_parse(u64 *rate, const char *s);
 void fzc_rate_print(u64 rate, char *buf);
+/* FZC_COMPRESS_FORM as a flag of the wire, 0: neither; and back. */
+u32 fzc_compress_parse(const char *s);
+const char *fzc_compress_name(u32 flag);
 int fzc_uuid_parse(struct fzc_id *id, const char *s);
 void fzc_uuid_print(const struct fzc_id *id, char buf[37]);
 

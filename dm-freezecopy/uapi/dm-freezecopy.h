@@ -234,7 +234,8 @@ struct fzc_query {
 	__u64 mem_maps;		/* bytes of memory: block sets and what else has a fixed size */
 	__u64 mem_slots;	/* tables of slots: 15.25 a slot, in chunks, as slots are used */
 	__u64 mem_io;		/* buffers of I/O, when all are in use */
-	__u64 reserved[7];
+	__u64 tx_saved;		/* bytes that compression kept from the wire, since load */
+	__u64 reserved[6];
 };
 
 /*

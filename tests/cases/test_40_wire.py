@@ -6,8 +6,9 @@ import re
 import pytest
 
 import scenes
-from conftest import BY_ID, MIB, NAME
-from test_20_bad_input import table_refused
+from conftest import BY_ID, DEVICE, MIB, NAME
+from test_20_bad_input import says, table_refused
+from test_30_frames import through_proxy
 
 pytestmark = pytest.mark.module
 SIZE = 16 * MIB
@@ -99,5 +100,84 @@ def test_rate(pair):
     scenes.verdict(f"no rate: {tcp:.0f} bytes/s")
     assert tcp > 2 * 300 * KIB
     pair.wait("primary", lambda s: s["ev_copy_done"], what="the first copy is done")
+    pair.wait_image(pair.freeze())
+    pair.same(pair.dump("primary"), pair.dump("secondary"))
+
+
+TEXT = "yes 'what is said again and again takes less room'"
+RANDOM = "cat /dev/urandom"
+ZEROES = "cat /dev/zero"
+
+
+def write(pair, content, at, mib=4):
+    """So much of it is written there and arrives; what of tx and of tx_saved that took."""
+    before = pair.status("primary")
+    pair.primary.run(f"{content} | dd of={DEVICE} bs=256k count={4 * mib} seek={4 * at} iflag=fullblock oflag=direct "
+                     "status=none")
+    after = pair.wait_in_sync()
+    return after["tx"] - before["tx"], after["tx_saved"] - before["tx_saved"]
+
+
+@pytest.mark.parametrize("how, block", [
+    ("lz4", 4096), ("zstd", 65536), pytest.param("lz4", 65536, marks=pytest.mark.long),
+    pytest.param("zstd", 4096, marks=pytest.mark.long)])
+def test_compressed(pair, how, block):
+    """What can be made smaller is, nothing gets bigger, zeroes stay what they are; all of it arrives as it was."""
+    pair.create(size=SIZE + 512 * 9, block=block, primary={"assume": "identical", "compress": how})
+    pair.wait_connected()
+    assert pair.primary.run(["dmsetup", "table", NAME]).out.rstrip().endswith(f" compress {how}")
+    size = 4 * MIB
+    text, text_saved = write(pair, TEXT, 0)
+    noise, noise_saved = write(pair, RANDOM, 4)
+    zeroes, zeroes_saved = write(pair, ZEROES, 8)
+    scenes.verdict(f"{how}, blocks of {block}: of {size} bytes text {text} go over the wire, of noise {noise}, "
+                   f"of zeroes {zeroes}; saved {text_saved}")
+    assert text < size / 8 and text_saved > size * 7 / 8
+    assert size < noise < size * 1.03 and not noise_saved
+    assert zeroes < size / 32 and not zeroes_saved
+    last = (SIZE + 512 * 9) // 512 - 9	# the last block is a short one
+    pair.primary.run(f"{TEXT} | dd of={DEVICE} bs=512 count=9 seek={last} iflag=fullblock oflag=direct status=none")
+    write(pair, f"(head -c 20000 /dev/zero; {TEXT} | head -c 100000; head -c 50000 /dev/urandom; {TEXT})", 12, 2)
+    pair.wait_image(pair.freeze())
+    pair.same(pair.dump("primary"), pair.dump("secondary"))
+    write(pair, ZEROES, 0)
+    load = pair.load(**scenes.STEADY)
+    load.work(50)
+    pair.primary.run(f"{TEXT} | dd of={DEVICE} bs=64k count=64 seek=128 iflag=fullblock oflag=direct status=none")
+    number, reference = pair.freeze_and_keep(load)
+    pair.wait_image(number)
+    pair.same(reference, pair.dump("secondary"))
+    scenes.healthy(load)
+    load.stop()
+    memory = pair.status("primary")["mem_io"], pair.status("secondary")["mem_io"]
+    reload(pair, compress=None)
+    plain = pair.status("primary")["mem_io"]
+    scenes.verdict(f"{how}: memory {memory[0] - plain} to compress, {memory[1] - plain} to decompress")
+    assert 2 * MIB < memory[0] - plain < 4 * MIB and 2 * MIB < memory[1] - plain < 3 * MIB
+    text, _ = write(pair, TEXT, 0)
+    assert text > size
+
+
+@pytest.mark.parametrize("how", ["lz4", "zstd"])
+def test_bad_compressed_frame(pair, how):
+    """Sealed as it should be, and not what it says: refused in words, nothing is changed, and all goes on."""
+    proxy = through_proxy(pair, compress=how)
+    write(pair, TEXT, 0, 2)
+    image = pair.freeze()
+    pair.wait_image(image)
+    pair.wait_merged("secondary")
+    reference = pair.dump("secondary")
+    for fault in ("garbage", "truncate", "fewer"):
+        since = len(pair.secondary.console_text())
+        connects = pair.status("primary")["ev_connect"]
+        proxy.arm("p", "DATA", fault)
+        write(pair, f"(head -c 100 /dev/urandom; {TEXT})", 1, 2)
+        assert proxy.state() == "fired"
+        says(pair.secondary, since, rf"ended: frame: blocks \d+\+\d+, \d+ bytes of {how}, expected to be \d+ when "
+             "decompressed")
+        status = pair.status("primary")
+        scenes.verdict(f"{how}, {fault}: refused, and sent again in session {status['ev_connect']}")
+        assert status["ev_connect"] == connects + 1 and status["image"] == image
+        pair.same(reference, pair.dump("secondary"))
     pair.wait_image(pair.freeze())
     pair.same(pair.dump("primary"), pair.dump("secondary"))

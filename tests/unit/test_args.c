@@ -2,6 +2,7 @@
 #include "test.h"
 #include "args.h"
 #include "ondisk.h"
+#include "wire.h"
 
 static char why[FZC_REASON_LEN];
 
@@ -57,7 +58,11 @@ TEST(args_table)
 	CHECK(!parse(&t, "primary m d a 6 congestion a-23456789_bcdE peer [fe::1] auth none"));
 	CHECK(!strcmp(t.tcp.congestion, "a-23456789_bcdE") && !t.tcp.rate);
 	CHECK(!parse(&t, "primary m d a 6 peer [fe::1] auth none rate 10M") &&
-	      t.tcp.rate == 10 << 20);
+	      t.tcp.rate == 10 << 20 && !t.compress);
+	CHECK(!parse(&t, "primary m d a 6 peer [fe::1] auth none compress lz4") &&
+	      t.compress == FZC_WIRE_LZ4 && !strcmp(fzc_compress_name(t.compress), "lz4"));
+	CHECK(!parse(&t, "primary m d a 6 compress zstd peer [fe::1] auth none") &&
+	      t.compress == FZC_WIRE_ZSTD && !strcmp(fzc_compress_name(t.compress), "zstd"));
 }
 
 TEST(args_table_refused)
@@ -105,6 +110,10 @@ TEST(args_table_refused)
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none congestion bbr",
 		      "congestion: not for a"));
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none rate 1M", "rate: not for a"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none compress gzip", "lz4 or zstd"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none compress LZ4", "LZ4"));
+	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none compress lz4",
+		      "compress: not for a"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none rate 127k", "0 (no limit) or 128k"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pair "
 		      "00000000-0000-0000-0000-000000000000", "not all zero"));

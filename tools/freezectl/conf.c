@@ -139,7 +139,12 @@ static int take_link(struct reader *r, const char *key, const char *value)
 		       reject(r, "link", key, value, FZC_CONGESTION_FORM);
 	if (!strcmp(key, "rate"))
 		return parse_rate(value, c->rate) || reject(r, "link", key, value, FZC_RATE_FORM);
-	return reject(r, "link", key, value, "peer, listen, auth, congestion or rate as the key");
+	if (!strcmp(key, "compress")) {
+		c->compress = fzc_compress_parse(value);
+		return c->compress || reject(r, "link", key, value, FZC_COMPRESS_FORM);
+	}
+	return reject(r, "link", key, value,
+		      "peer, listen, auth, congestion, rate or compress as the key");
 }
 
 static int take(void *user, const char *section, const char *key, const char *value)
@@ -283,6 +288,8 @@ static void conf_print(FILE *f, const struct conf *c)
 		fprintf(f, "congestion = %s\n", c->congestion);
 	if (c->rate[0])
 		fprintf(f, "rate = %s\n", c->rate);
+	if (c->compress)
+		fprintf(f, "compress = %s\n", fzc_compress_name(c->compress));
 }
 
 static int sync_dir(void)

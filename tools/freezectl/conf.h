@@ -23,6 +23,7 @@ struct conf {
 	char pace_ms[8];		/* empty: the default; a primary's */
 	char congestion[FZC_CONGESTION_LEN];	/* empty: the system's; a primary's */
 	char rate[FZC_RATE_LEN];	/* empty: no limit; a primary's */
+	uint32_t compress;		/* FZC_WIRE_LZ4, FZC_WIRE_ZSTD; 0: not; a primary's */
 	bool auth_none;			/* runs without authentication, by the user's word */
 };
 

@@ -17,7 +17,7 @@ enum opt {
 	OPT_META = 'm', OPT_DATA = 'd', OPT_DIFF = 'f', OPT_DIFF_A = 'a', OPT_DIFF_B = 'b',
 	OPT_PEER = 'p', OPT_LISTEN = 'l', OPT_BLOCK = 's', OPT_PAIR = 'u',
 	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n',
-	OPT_CONGESTION = 'c', OPT_RATE = 'r', OPT_FORCE = 'F',
+	OPT_CONGESTION = 'c', OPT_RATE = 'r', OPT_COMPRESS = 'z', OPT_FORCE = 'F',
 };
 
 static const struct option options[] = {
@@ -33,6 +33,7 @@ static const struct option options[] = {
 	{ "pace-ms", required_argument, NULL, OPT_PACE },
 	{ "congestion", required_argument, NULL, OPT_CONGESTION },
 	{ "rate", required_argument, NULL, OPT_RATE },
+	{ "compress", required_argument, NULL, OPT_COMPRESS },
 	{ "verify", no_argument, NULL, OPT_VERIFY },
 	{ "assume-identical", no_argument, NULL, OPT_IDENTICAL },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
@@ -123,6 +124,13 @@ static int take_option(struct request *r, int opt)
 		r->seen[0] = "--rate";
 		if (!parse_rate(optarg, c->rate))
 			return say_usage("create", "--rate %s: expected " FZC_RATE_FORM, optarg);
+		break;
+	case OPT_COMPRESS:
+		r->seen[0] = "--compress";
+		c->compress = fzc_compress_parse(optarg);
+		if (!c->compress)
+			return say_usage("create", "--compress %s: expected " FZC_COMPRESS_FORM,
+					 optarg);
 		break;
 	case OPT_VERIFY:
 		r->seen[1] = "--verify";
@@ -447,6 +455,7 @@ const struct verb verb_create = {
 	"                       net.ipv4.tcp_available_congestion_control names some\n"
 	"  --rate N[k|M|G]      (primary) send so many bytes a second at most; 0, the default: no\n"
 	"                       limit. k, M, G: times 1024, 1024^2, 1024^3\n"
+	"  --compress lz4|zstd  (primary) compress what is sent, unless it does not get smaller\n"
 	"  --verify             (secondary) read all of an image and compare its checksums before\n"
 	"                       it is committed\n"
 	"  --assume-identical   (primary) both data devices hold the same already, or their\n"

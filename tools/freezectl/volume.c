@@ -84,6 +84,8 @@ static void table(const struct volume *v, const char *once, char *out, size_t le
 		option(&w, "congestion %s", c->congestion);
 	if (c->rate[0])
 		option(&w, "rate %s", c->rate);
+	if (c->compress)
+		option(&w, "compress %s", fzc_compress_name(c->compress));
 	option(&w, "auth none");
 	if (c->pair[0])
 		option(&w, "pair %s", c->pair);
