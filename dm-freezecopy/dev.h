@@ -88,6 +88,9 @@ struct fzc_dev {
 	dev_t bdevt[FZC_NR_DEVS];
 	struct fzc_geometry geo;
 	struct fzc_addr addr;
+	struct fzc_tcp tcp;
+	u32 compress;			/* as in struct fzc_table */
+	struct fzc_sock *tcp_sock;	/* never connected: see table.c; NULL: not needed */
 	struct fzc_id pair;
 	bool identical;
 	bool take_all;

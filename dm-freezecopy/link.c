@@ -56,6 +56,7 @@ struct fzc_link {
 	void *ctx;
 	bool primary;
 	struct fzc_addr addr;
+	const struct fzc_tcp *tcp;
 	const struct fzc_geometry *geo;
 	struct fzc_key *key;		/* NULL: in the clear */
 	const char *name;
@@ -619,7 +620,7 @@ static bool dial(struct fzc_link *link)
 		unproven(link, link->reason);
 		return false;
 	}
-	sock = fzc_sock_create(&link->addr);
+	sock = fzc_sock_create(&link->addr, link->tcp);
 	if (IS_ERR(sock)) {
 		fzc_complain(link->name, "open a socket for", &link->addr, PTR_ERR(sock),
 			     &link->complained);
@@ -737,8 +738,9 @@ static int create_parts(struct fzc_link *link)
 }
 
 struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool primary,
-				 const struct fzc_addr *addr, const struct fzc_geometry *geo,
-				 struct fzc_key *key, const char *name)
+				 const struct fzc_addr *addr, const struct fzc_tcp *tcp,
+				 const struct fzc_geometry *geo, struct fzc_key *key,
+				 const char *name)
 {
 	struct fzc_link *link = kvzalloc(sizeof(*link), GFP_KERNEL);
 	int err;
@@ -750,6 +752,7 @@ struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool
 	link->ctx = ctx;
 	link->primary = primary;
 	link->addr = *addr;
+	link->tcp = tcp;
 	link->geo = geo;
 	link->key = key;
 	link->name = name;

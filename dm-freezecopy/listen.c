@@ -211,7 +211,7 @@ static void retract(struct fzc_listener *l)
 
 static int listen_once(struct fzc_listener *l)
 {
-	struct fzc_sock *sock = fzc_sock_create(l->addr);
+	struct fzc_sock *sock = fzc_sock_create(l->addr, NULL);
 	int err;
 
 	if (IS_ERR(sock))

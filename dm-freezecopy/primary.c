@@ -219,8 +219,8 @@ static int primary_setup(struct fzc_dev *dev)
 	    fzc_primary_send_init(pr);
 	if (r)
 		return r;
-	dev->link = fzc_link_create(&link_ops, dev, true, &dev->addr, &dev->geo, dev->key,
-				    dev->name);
+	dev->link = fzc_link_create(&link_ops, dev, true, &dev->addr, &dev->tcp, &dev->geo,
+				    dev->key, dev->name);
 	return PTR_ERR_OR_ZERO(dev->link);
 }
 
@@ -551,7 +551,8 @@ static void primary_query(struct fzc_dev *dev, struct fzc_query *q)
 	q->backoff_ms = backoff_ms(pr);
 	q->mem_maps = fzc_p_bytes(&dev->geo);
 	q->mem_slots = fzc_slots_memory(&p->slots);
-	q->mem_io = FZC_SENDS * FZC_MAX_RUN_BYTES;
+	q->tx_saved = pr->tx_saved;
+	q->mem_io = FZC_SENDS * FZC_MAX_RUN_BYTES + fzc_compressor_bytes(pr->compressor);
 	query_error(dev, p, q);
 }
 

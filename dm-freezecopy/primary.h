@@ -9,6 +9,7 @@
 #ifndef FZC_PRIMARY_H
 #define FZC_PRIMARY_H
 
+#include "compress.h"
 #include "dev.h"
 
 #define FZC_SENDS	8	/* frames from picking until the socket has them: 8 MiB at most */
@@ -21,8 +22,10 @@
 
 struct fzc_piece {
 	struct fzc_tx tx;
+	struct fzc_xfer *x;
 	u32 first;	/* of the run's blocks */
 	bool zero;
+	u32 packed;	/* bytes, compressed; 0: as it is */
 };
 
 /* A run of blocks on its way from the disk to the wire. */
@@ -62,6 +65,8 @@ struct fzc_primary {
 	struct llist_head sends_read;
 	bool send_retry;		/* no memory: the tick tries again */
 	struct fzc_send *send;
+	struct fzc_compressor *compressor;	/* the send work's; NULL: not wanted */
+	u64 tx_saved;			/* bytes that were not sent for being compressed */
 };
 
 static inline struct fzc_primary *fzc_primary_of(struct fzc_dev *dev)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /*
- * Sending: pick a run, read it, put it on the wire.
+ * Sending: pick a run, read it, compress it if that is wanted, put it on the wire.
  *
  * A struct fzc_send is taken by the work, then belongs to its reads, then to
  * the work again, then to the link, which gives it back with tx_done.
@@ -221,68 +221,101 @@ static u32 find_pieces(struct fzc_send *s)
 	return n;
 }
 
-static void send_piece(struct fzc_send *s, struct fzc_piece *piece, const struct fzc_xfer *x)
+/* A transfer for each of the @n pieces, or as many as there are. */
+static u32 split_pieces(struct fzc_send *s, u32 n)
 {
-	struct fzc_dev *dev = &s->pr->dev;
+	struct fzc_piece *piece = s->piece;
+	struct fzc_xfer *rest;
+	u32 i;
+
+	lockdep_assert_held(&s->pr->dev.lock);
+	piece[0].x = s->x;
+	for (i = 0; i + 1 < n; i++) {
+		rest = fzc_p_split(&s->pr->core, piece[i].x, piece[i + 1].first - piece[i].first);
+		if (!rest) {	/* all that is left in one, with its zeroes */
+			piece[i].zero = false;
+			return i + 1;
+		}
+		piece[i + 1].x = rest;
+	}
+	return n;
+}
+
+static struct page **pages_of(struct fzc_send *s, const struct fzc_piece *piece)
+{
+	return s->page + piece->first * (s->pr->dev.geo.block_size / PAGE_SIZE);
+}
+
+/* Without the lock: it takes milliseconds. */
+static void compress_pieces(struct fzc_send *s, u32 n)
+{
+	struct fzc_primary *pr = s->pr;
+	u32 i;
+
+	for (i = 0; i < n; i++) {
+		struct fzc_piece *piece = &s->piece[i];
+
+		piece->packed = 0;
+		if (!pr->compressor || piece->zero)
+			continue;
+		piece->packed = fzc_compress(pr->compressor, pages_of(s, piece),
+					     fzc_wire_data_length(&pr->dev.geo, piece->x->first,
+								  piece->x->n, 0));
+		cond_resched();
+	}
+}
+
+static void send_piece(struct fzc_send *s, struct fzc_piece *piece)
+{
+	struct fzc_primary *pr = s->pr;
 	struct fzc_frame *f = &piece->tx.frame;
+	const struct fzc_xfer *x = piece->x;
 
 	memset(f, 0, sizeof(*f));
 	f->type = FZC_MSG_DATA;
-	f->flags = (piece->zero ? FZC_WIRE_ZERO : 0) | (x->direct ? FZC_WIRE_DIRECT : 0);
-	f->length = fzc_wire_data_length(&dev->geo, x->first, x->n, f->flags);
+	f->flags = (piece->zero ? FZC_WIRE_ZERO : 0) | (x->direct ? FZC_WIRE_DIRECT : 0) |
+		   (piece->packed ? pr->dev.compress : 0);
+	f->length = fzc_wire_data_length(&pr->dev.geo, x->first, x->n, f->flags);
+	if (piece->packed) {
+		pr->tx_saved += f->length - piece->packed;
+		f->length = piece->packed;
+	}
 	f->frame = x->frame;
 	f->first = x->first;
 	f->n = x->n;
 	f->image = x->image;
-	piece->tx.pages = piece->zero ? NULL :
-			  s->page + piece->first * (dev->geo.block_size / PAGE_SIZE);
+	piece->tx.pages = piece->zero ? NULL : pages_of(s, piece);
 	piece->tx.cookie = s;
-	s->pr->tx_blocks += x->n;
+	pr->tx_blocks += x->n;
 	atomic_inc(&s->pieces);
-	fzc_link_send_data(dev->link, &piece->tx);
-}
-
-/* What fzc_p_sent() gives a number goes to the wire under the same hold of the lock. */
-static void send_pieces(struct fzc_send *s, u32 n)
-{
-	struct fzc_pcore *p = &s->pr->core;
-	struct fzc_xfer *x = s->x, *rest;
-	u32 i;
-
-	lockdep_assert_held(&s->pr->dev.lock);
-	for (i = 0; x; i++, x = rest) {
-		struct fzc_piece *piece = &s->piece[i];
-
-		rest = i + 1 < n ? fzc_p_split(p, x, piece[1].first - piece->first) : NULL;
-		if (i + 1 < n && !rest) {	/* all that is left in one, with its zeroes */
-			piece->zero = false;
-			n = i + 1;
-		}
-		if (fzc_p_sent(p, x))
-			send_piece(s, piece, x);
-	}
+	fzc_link_send_data(pr->dev.link, &piece->tx);
 }
 
 static void send_one(struct fzc_send *s)
 {
 	struct fzc_primary *pr = s->pr;
 	struct fzc_dev *dev = &pr->dev;
+	u32 i, n = s->err ? 0 : find_pieces(s);
 	unsigned long flags;
-	u32 i, n;
 
 	spin_lock_irqsave(&dev->lock, flags);
 	for (i = 0; i < s->x->n; i++)
 		if (s->slot[i] != FZC_NO_SLOT)
 			fzc_p_slot_put(&pr->core, s->slot[i]);
+	if (n)
+		n = split_pieces(s, n);
 	spin_unlock_irqrestore(&dev->lock, flags);
-	if (s->err) {
+	if (!n) {
 		unpick(s, true);
 		return;
 	}
-	n = find_pieces(s);
+	compress_pieces(s, n);
 	atomic_set(&s->pieces, 1);
+	/* what fzc_p_sent() gives a number goes to the wire under the same hold of the lock */
 	spin_lock_irqsave(&dev->lock, flags);
-	send_pieces(s, n);
+	for (i = 0; i < n; i++)
+		if (fzc_p_sent(&pr->core, s->piece[i].x))
+			send_piece(s, &s->piece[i]);
 	fzc_engine_kick(dev);
 	spin_unlock_irqrestore(&dev->lock, flags);
 	put_pieces(s);
@@ -310,6 +343,11 @@ int fzc_primary_send_init(struct fzc_primary *pr)
 	pr->send = kvcalloc(FZC_SENDS, sizeof(*pr->send), GFP_KERNEL);
 	if (!pr->send)
 		return -ENOMEM;
+	if (pr->dev.compress) {
+		pr->compressor = fzc_compressor_create(pr->dev.compress);
+		if (!pr->compressor)
+			return -ENOMEM;
+	}
 	for (i = 0; i < FZC_SENDS; i++)
 		pr->send[i].pr = pr;
 	return 0;
@@ -317,5 +355,6 @@ int fzc_primary_send_init(struct fzc_primary *pr)
 
 void fzc_primary_send_exit(struct fzc_primary *pr)
 {
+	fzc_compressor_destroy(pr->compressor);
 	kvfree(pr->send);
 }

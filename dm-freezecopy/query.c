@@ -152,5 +152,6 @@ void fzc_query_print(const struct fzc_query *q, char *result, unsigned int maxle
 	       q->diff_short, q->pacing, q->paced, q->ev_short, q->ev_paced);
 	DMEMIT(" backoff_ms=%llu mem_maps=%llu mem_slots=%llu mem_io=%llu", q->backoff_ms,
 	       q->mem_maps, q->mem_slots, q->mem_io);
-	DMEMIT(" key=%s cipher=%s", key_word(q, key), cipher_word(q));
+	DMEMIT(" tx_saved=%llu key=%s cipher=%s", q->tx_saved, key_word(q, key),
+	       cipher_word(q));
 }

@@ -198,8 +198,8 @@ static int secondary_setup(struct fzc_dev *dev)
 	    fzc_secondary_recv_init(sec);
 	if (r)
 		return r;
-	dev->link = fzc_link_create(&link_ops, dev, false, &dev->addr, &dev->geo, dev->key,
-				    dev->name);
+	dev->link = fzc_link_create(&link_ops, dev, false, &dev->addr, &dev->tcp, &dev->geo,
+				    dev->key, dev->name);
 	return PTR_ERR_OR_ZERO(dev->link);
 }
 
@@ -396,7 +396,8 @@ static u32 connection(const struct fzc_dev *dev, const struct fzc_score *s)
 
 static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
 {
-	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	struct fzc_score *s = &sec->core;
 
 	q->mode = mode(s);
 	q->connection = connection(dev, s);
@@ -416,7 +417,7 @@ static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
 	q->diff_used = (u64)s->stage[0].used + s->stage[1].used;
 	q->mem_maps = fzc_s_bytes(&dev->geo);
 	q->mem_slots = fzc_slots_memory(&s->stage[0]) + fzc_slots_memory(&s->stage[1]);
-	q->mem_io = FZC_RECVS * FZC_MAX_RUN_BYTES;
+	q->mem_io = FZC_RECVS * FZC_MAX_RUN_BYTES + fzc_compressor_bytes(sec->decompressor);
 	q->meta_error = s->meta_failed;
 	q->data_error = s->data_failed;
 	q->diff_error = s->stage_failed;

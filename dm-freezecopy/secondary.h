@@ -8,6 +8,7 @@
 #ifndef FZC_SECONDARY_H
 #define FZC_SECONDARY_H
 
+#include "compress.h"
 #include "core/score.h"
 #include "dev.h"
 
@@ -20,7 +21,9 @@ struct fzc_recv {
 	struct page *page[FZC_COPY_PAGES];
 	u32 slot[FZC_MAX_RUN];
 	u32 crc[FZC_MAX_RUN];
-	u32 length;		/* of what is written, zero or not */
+	u32 plain;		/* bytes of its blocks; 0 for zeroes */
+	u32 packed;		/* bytes that came, if @compressed */
+	u32 compressed;		/* FZC_WIRE_LZ4, FZC_WIRE_ZSTD; 0: not */
 	atomic_t left;
 	int err;
 	bool cut_off;		/* its connection ended in the middle of the payload */
@@ -33,6 +36,8 @@ struct fzc_secondary {
 	void *mem;
 	bool dropped;			/* dev.lock: this connection is to end */
 	struct fzc_recv *recv;
+	/* The link's receiver's.  Always there: whether it is needed is the primary's to say. */
+	struct fzc_compressor *decompressor;
 };
 
 static inline struct fzc_secondary *fzc_secondary_of(struct fzc_dev *dev)

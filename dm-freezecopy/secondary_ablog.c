@@ -134,12 +134,14 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pa
 
 	/* those that are busy end by their disk alone */
 	wait_event_idle(dev->wait, (r = try_get_recv(sec)));
-	if (!get_pages(r, f->length)) {
+	r->plain = fzc_wire_data_length(&dev->geo, f->first, f->n, f->flags);
+	r->packed = f->length;
+	r->compressed = f->flags & FZC_WIRE_COMPRESSED;
+	if (!get_pages(r, r->plain)) {
 		put_recv(r);
 		fzc_link_drop(dev->link, "no memory for a frame");
 		return -ENOMEM;
 	}
-	r->length = fzc_wire_data_length(&dev->geo, f->first, f->n, 0);
 	spin_lock_irqsave(&dev->lock, flags);
 	r->rx = fzc_s_data(&sec->core, f->frame, f->image, f->first, f->n,
 			   f->flags & FZC_WIRE_DIRECT, f->flags & FZC_WIRE_ZERO);
@@ -154,6 +156,21 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pa
 	memcpy(pages, r->page, DIV_ROUND_UP(f->length, PAGE_SIZE) * sizeof(*pages));
 	*cookie = r;
 	return 0;
+}
+
+/* In the pages that it came in: -EBADMSG, and the connection is to end. */
+static int decompress(struct fzc_recv *r)
+{
+	char why[FZC_REASON_LEN];
+
+	if (!r->compressed || !fzc_decompress(r->sec->decompressor, r->compressed, r->page,
+					      r->packed, r->plain))
+		return 0;
+	scnprintf(why, sizeof(why),
+		  "frame: blocks %llu+%u, %u bytes of %s, expected to be %u when decompressed",
+		  r->rx->first, r->rx->n, r->packed, fzc_compress_name(r->compressed), r->plain);
+	fzc_link_drop(r->sec->dev.link, why);
+	return -EBADMSG;
 }
 
 static void report(struct fzc_recv *r)
@@ -238,9 +255,11 @@ int fzc_secondary_rx_payload(void *ctx, void *cookie, int err)
 	struct fzc_recv *r = cookie;
 	struct fzc_rx *rx = r->rx;
 
+	if (!err && !rx->full)
+		err = decompress(r);
 	if (err) {	/* to be reported when the core knows that the connection is gone */
 		r->cut_off = true;
-		return 0;
+		return err;
 	}
 	r->err = 0;
 	atomic_set(&r->left, 1);
@@ -275,7 +294,8 @@ int fzc_secondary_recv_init(struct fzc_secondary *sec)
 	u32 i;
 
 	sec->recv = kvcalloc(FZC_RECVS, sizeof(*sec->recv), GFP_KERNEL);
-	if (!sec->recv)
+	sec->decompressor = fzc_compressor_create(0);
+	if (!sec->recv || !sec->decompressor)
 		return -ENOMEM;
 	for (i = 0; i < FZC_RECVS; i++)
 		sec->recv[i].sec = sec;
@@ -284,5 +304,6 @@ int fzc_secondary_recv_init(struct fzc_secondary *sec)
 
 void fzc_secondary_recv_exit(struct fzc_secondary *sec)
 {
+	fzc_compressor_destroy(sec->decompressor);
 	kvfree(sec->recv);
 }

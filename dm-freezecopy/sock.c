@@ -7,6 +7,7 @@
 #include <linux/poll.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/sockptr.h>
 #include <linux/tcp.h>
 #include <linux/uio.h>
 #include <net/ipv6.h>
@@ -88,13 +89,40 @@ static struct fzc_sock *wrap(struct socket *sock)
 	return s;
 }
 
-struct fzc_sock *fzc_sock_create(const struct fzc_addr *addr)
+/* TCP spaces its packets, all that goes to the peer among them. */
+static int set_rate(struct socket *sock, u64 rate)
+{
+	unsigned long max = min_t(u64, rate, ULONG_MAX - 1);
+
+	if (!rate)
+		return 0;
+	return sock_setsockopt(sock, SOL_SOCKET, SO_MAX_PACING_RATE, KERNEL_SOCKPTR(&max),
+			       sizeof(max));
+}
+
+static int set_congestion(struct socket *sock, const char *name)
+{
+	if (!name[0])
+		return 0;
+	return sock->ops->setsockopt(sock, SOL_TCP, TCP_CONGESTION,
+				     KERNEL_SOCKPTR((void *)name), strlen(name));
+}
+
+struct fzc_sock *fzc_sock_create(const struct fzc_addr *addr, const struct fzc_tcp *tcp)
 {
 	struct socket *sock;
 	int err = sock_create_kern(&init_net, addr->v6 ? AF_INET6 : AF_INET, SOCK_STREAM,
 				   IPPROTO_TCP, &sock);
 
-	return err ? ERR_PTR(err) : wrap(sock);
+	if (err)
+		return ERR_PTR(err);
+	if (tcp)
+		err = set_congestion(sock, tcp->congestion) ?: set_rate(sock, tcp->rate);
+	if (err) {
+		sock_release(sock);
+		return ERR_PTR(err);
+	}
+	return wrap(sock);
 }
 
 void fzc_sock_release(struct fzc_sock *s)

@@ -15,8 +15,14 @@
 struct fzc_sock;
 struct page;
 
-/* A socket of @addr's family, not connected.  ERR_PTR. */
-struct fzc_sock *fzc_sock_create(const struct fzc_addr *addr);
+/*
+ * A socket of @addr's family, not connected, that sends as @tcp says (NULL: as the
+ * system has it).  ERR_PTR;
+ * -ENOENT, -EPERM: the kernel has no such congestion control, or not for the
+ * caller.  If it is in a module that is not loaded this loads it, and waits for
+ * user space; the module stays for as long as the socket.
+ */
+struct fzc_sock *fzc_sock_create(const struct fzc_addr *addr, const struct fzc_tcp *tcp);
 void fzc_sock_release(struct fzc_sock *s);
 
 int fzc_sock_connect(struct fzc_sock *s, const struct fzc_addr *addr, long timeout);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <linux/blkdev.h>
+#include <linux/err.h>
 #include "compat.h"
+#include "sock.h"
 #include "table.h"
 
 static const char *const names[2][FZC_NR_DEVS] = {
@@ -16,6 +18,28 @@ static const char *name_of(const struct fzc_dev *dev, u8 i)
 static u64 bytes_of(const struct fzc_dev *dev, u8 i)
 {
 	return bdev_nr_bytes(dev->bdev[i]);
+}
+
+/*
+ * A congestion control is tried here, where its module may be loaded; the socket
+ * is kept, so that the module stays and none of the threads that others wait for
+ * has to load it.
+ */
+static int try_congestion(struct fzc_dev *dev, char *why)
+{
+	int r;
+
+	if (!dev->tcp.congestion[0])
+		return 0;
+	dev->tcp_sock = fzc_sock_create(&dev->addr, &dev->tcp);
+	r = PTR_ERR_OR_ZERO(dev->tcp_sock);
+	if (!r)
+		return 0;
+	dev->tcp_sock = NULL;
+	scnprintf(why, FZC_REASON_LEN,
+		  "option congestion: %s, expected one that the kernel has (error %d): sysctl net.ipv4.tcp_available_congestion_control names those that are loaded, others are modules tcp_NAME",
+		  dev->tcp.congestion, -r);
+	return r;
 }
 
 static int open_devices(struct fzc_dev *dev, const struct fzc_table *t, char *why)
@@ -114,8 +138,10 @@ static int measure(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 /* The key itself goes with the device's last reference. */
 static int take_key(struct fzc_dev *dev, const char *description, char *why)
 {
-	struct fzc_key *key = fzc_key_get(description, why);
+	struct fzc_key *key = description ? fzc_key_get(description, why) : NULL;
 
+	if (!key)
+		return 0;
 	if (IS_ERR(key))
 		return PTR_ERR(key);
 	dev->key = key;
@@ -125,8 +151,6 @@ static int take_key(struct fzc_dev *dev, const char *description, char *why)
 
 int fzc_table_take(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 {
-	int r;
-
 	dev->addr = t->addr;
 	dev->identical = t->identical;
 	dev->take_all = t->take_all;
@@ -136,12 +160,10 @@ int fzc_table_take(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 	dev->has_pair = t->has_pair;
 	dev->auth_none = t->auth_none;
 	dev->pair = t->pair;
-	if (t->key) {
-		r = take_key(dev, t->key, why);
-		if (r)
-			return r;
-	}
-	return open_devices(dev, t, why) ?: measure(dev, t, why) ?: fzc_dev_claim(dev, why);
+	dev->tcp = t->tcp;
+	dev->compress = t->compress;
+	return take_key(dev, t->key, why) ?: try_congestion(dev, why) ?:
+	       open_devices(dev, t, why) ?: measure(dev, t, why) ?: fzc_dev_claim(dev, why);
 }
 
 void fzc_table_put(struct fzc_dev *dev, struct dm_target *ti)
@@ -154,24 +176,34 @@ void fzc_table_put(struct fzc_dev *dev, struct dm_target *ti)
 		dev->dm[i] = NULL;
 		dev->bdev[i] = NULL;
 	}
+	if (dev->tcp_sock)
+		fzc_sock_release(dev->tcp_sock);
+	dev->tcp_sock = NULL;
+}
+
+/* Those that are printed: address and block always are. */
+static unsigned int option_words(const struct fzc_dev *dev)
+{
+	return 2 * (3 + dev->identical + dev->has_pair + dev->take_all +
+		    dev->verify + dev->has_pace + !!dev->tcp.congestion[0] +
+		    !!dev->tcp.rate + !!dev->compress);
 }
 
 void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxlen)
 {
 	bool primary = dev->role->role == FZC_PRIMARY;
 	unsigned int sz = 0;
-	char addr[FZC_PEER_LEN], pair[37];
+	char addr[FZC_PEER_LEN], pair[37], rate[FZC_RATE_LEN];
 	u8 i;
 
 	fzc_addr_print(&dev->addr, addr, sizeof(addr));
 	fzc_uuid_print(&dev->pair, pair);
+	fzc_rate_print(dev->tcp.rate, rate);
 	DMEMIT("%s", dev->role->name);
 	for (i = 0; i < dev->role->ndevs; i++)
 		DMEMIT(" %s", dev->dm[i]->name);
-	DMEMIT(" %u %s %s block %u",
-	       6 + 2 * (dev->identical + dev->take_all + dev->has_pair +
-			dev->has_pace + dev->verify),
-	       primary ? "peer" : "listen", addr, dev->geo.block_size);
+	DMEMIT(" %u %s %s block %u", option_words(dev), primary ? "peer" : "listen", addr,
+	       dev->geo.block_size);
 	if (dev->auth_none)
 		DMEMIT(" auth none");
 	else
@@ -186,4 +218,10 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 		DMEMIT(" verify yes");
 	if (dev->has_pace)
 		DMEMIT(" pace_ms %u", dev->pace_ms);
+	if (dev->tcp.congestion[0])
+		DMEMIT(" congestion %s", dev->tcp.congestion);
+	if (dev->tcp.rate)
+		DMEMIT(" rate %s", rate);
+	if (dev->compress)
+		DMEMIT(" compress %s", fzc_compress_name(dev->compress));
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "args.h"
 #include "ondisk.h"
+#include "wire.h"
 
 #define DEFAULT_BLOCK	4096U
 #define ADDR_FORMS	"1.2.3.4, 1.2.3.4:port, [ipv6] or [ipv6]:port"
@@ -235,6 +236,69 @@ void fzc_uuid_print(const struct fzc_id *id, char buf[37])
 		n += scnprintf(buf + n, 37 - n, "%s%02x", uuid_dash(i) ? "-" : "", id->b[i]);
 }
 
+static bool is_alnum(char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+}
+
+bool fzc_congestion_parse(char name[FZC_CONGESTION_LEN], const char *s)
+{
+	u32 i;
+
+	memset(name, 0, FZC_CONGESTION_LEN);
+	for (i = 0; i < FZC_CONGESTION_LEN && s[i]; i++) {
+		if (!is_alnum(s[i]) && !(i && (s[i] == '_' || s[i] == '-')))
+			return false;
+		name[i] = s[i];
+	}
+	return i && i < FZC_CONGESTION_LEN;
+}
+
+static u32 unit_shift(char c)
+{
+	switch (c) {
+	case 'k':
+	case 'K':
+		return 10;
+	case 'M':
+		return 20;
+	case 'G':
+		return 30;
+	}
+	return 0;
+}
+
+bool fzc_rate_parse(u64 *rate, const char *s)
+{
+	u32 n, shift;
+
+	if (!take_number(&s, U32_MAX, &n))
+		return false;
+	shift = unit_shift(*s);
+	*rate = (u64)n << shift;
+	return !s[shift ? 1 : 0] && (!n || (*rate >= FZC_MIN_RATE && *rate <= FZC_MAX_RATE));
+}
+
+void fzc_rate_print(u64 rate, char *buf)
+{
+	u32 unit;
+
+	for (unit = 0; unit < 3 && rate && !(rate & 1023); unit++)
+		rate >>= 10;
+	scnprintf(buf, FZC_RATE_LEN, "%llu%.*s", (unsigned long long)rate, unit ? 1 : 0,
+		  &"kMG"[unit ? unit - 1 : 0]);
+}
+
+u32 fzc_compress_parse(const char *s)
+{
+	return !strcmp(s, "lz4") ? FZC_WIRE_LZ4 : !strcmp(s, "zstd") ? FZC_WIRE_ZSTD : 0;
+}
+
+const char *fzc_compress_name(u32 flag)
+{
+	return flag == FZC_WIRE_LZ4 ? "lz4" : "zstd";
+}
+
 /* Options.  Each gets its value; false: not what is expected. */
 
 static bool set_block(struct fzc_table *t, const char *value)
@@ -311,6 +375,22 @@ static bool set_addr(struct fzc_table *t, const char *value)
 	return t->has_addr;
 }
 
+static bool set_congestion(struct fzc_table *t, const char *value)
+{
+	return fzc_congestion_parse(t->tcp.congestion, value);
+}
+
+static bool set_rate(struct fzc_table *t, const char *value)
+{
+	return fzc_rate_parse(&t->tcp.rate, value);
+}
+
+static bool set_compress(struct fzc_table *t, const char *value)
+{
+	t->compress = fzc_compress_parse(value);
+	return t->compress;
+}
+
 static const struct option {
 	const char *key;
 	u8 role;	/* 0: both */
@@ -327,6 +407,9 @@ static const struct option {
 	{ "take_all_changed", 0, set_take_all, "yes" },
 	{ "verify", FZC_SECONDARY, set_verify, "yes" },
 	{ "pace_ms", FZC_PRIMARY, set_pace, "0 to 10000 milliseconds" },
+	{ "congestion", FZC_PRIMARY, set_congestion, FZC_CONGESTION_FORM },
+	{ "rate", FZC_PRIMARY, set_rate, FZC_RATE_FORM },
+	{ "compress", FZC_PRIMARY, set_compress, FZC_COMPRESS_FORM },
 };
 
 static const struct option *find_option(const char *key)
@@ -354,7 +437,7 @@ static int parse_option(struct fzc_table *t, const char *key, const char *value,
 	*seen |= bit;
 	if (!o)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option %.32s: unknown, expected peer, listen, block, auth, key, pair, assume, take_all_changed, verify or pace_ms",
+			  "option %.32s: unknown, expected peer, listen, block, auth, key, pair, assume, take_all_changed, verify, pace_ms, congestion, rate or compress",
 			  key);
 	else if (o->role && o->role != t->role)
 		scnprintf(why, FZC_REASON_LEN, "option %s: not for a %s", key, role_name(t->role));

@@ -127,11 +127,32 @@ u32 fzc_wire_data_length(const struct fzc_geometry *geo, u64 first, u32 n, u32 f
 	return min_t(u64, end, geo->sectors * FZC_SECTOR) - start;
 }
 
+/* Each of these says what the payload is. */
+static bool one_form(u32 flags)
+{
+	u32 form = flags & (FZC_WIRE_ZERO | FZC_WIRE_COMPRESSED);
+
+	return !(form & (form - 1));
+}
+
+/* What is compressed has to be less, or it would not have been. */
+static bool check_length(const struct fzc_frame *f, const struct fzc_geometry *geo, char *why)
+{
+	u32 plain = fzc_wire_data_length(geo, f->first, f->n, f->flags);
+
+	if (f->flags & FZC_WIRE_COMPRESSED)
+		return is(why, "length", f->length, f->length && f->length < plain,
+			  "1 or more, and less than the length of its blocks");
+	return is(why, "length", f->length, f->length == plain, "the length of its blocks");
+}
+
 static bool check_data(const struct fzc_frame *f, const struct fzc_geometry *geo, char *why)
 {
 	return is(why, "type", f->type, geo, "no DATA here") &&
-	       is(why, "flags", f->flags, !(f->flags & ~(FZC_WIRE_ZERO | FZC_WIRE_DIRECT)),
-		  "none but zero (1) and direct (2)") &&
+	       is(why, "flags", f->flags,
+		  !(f->flags & ~(FZC_WIRE_ZERO | FZC_WIRE_DIRECT | FZC_WIRE_COMPRESSED)) &&
+		  one_form(f->flags),
+		  "direct (2) or not, and at most one of zero (1), lz4 (4) and zstd (8)") &&
 	       is(why, "number", f->frame, f->frame, "1 or more") &&
 	       is(why, "n", f->n,
 		  f->n && f->n <= FZC_MAX_RUN &&
@@ -140,9 +161,7 @@ static bool check_data(const struct fzc_frame *f, const struct fzc_geometry *geo
 	       is(why, "first", f->first,
 		  f->first < geo->blocks && f->n <= geo->blocks - f->first,
 		  "all blocks to be within the volume") &&
-	       is(why, "length", f->length,
-		  f->length == fzc_wire_data_length(geo, f->first, f->n, f->flags),
-		  "the length of its blocks") &&
+	       check_length(f, geo, why) &&
 	       is(why, "payload_crc", f->payload_crc, f->length || !f->payload_crc,
 		  "0 without a payload");
 }

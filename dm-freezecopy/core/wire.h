@@ -3,8 +3,8 @@
  * Frames.  Documentation/wire-protocol.rst describes the same for people.
  *
  * A frame is a head of 64 bytes and a payload of @length bytes: for DATA the
- * content of the blocks (nothing for a run of zeroes), for the others the
- * fixed structure of their type.  The head carries a checksum of itself and
+ * content of the blocks, as it is or compressed (nothing for a run of zeroes),
+ * for the others the fixed structure of their type.  The head carries a checksum of itself and
  * one of the payload.  Little-endian.  A trailer of 16 bytes after the payload
  * is reserved for an authentication tag (a feature that is not negotiated yet).
  */
@@ -21,6 +21,9 @@
 /* flags of a head */
 #define FZC_WIRE_ZERO		0x1U	/* DATA: the blocks are zeroes, no payload */
 #define FZC_WIRE_DIRECT		0x2U	/* DATA: first copy, straight to the volume */
+#define FZC_WIRE_LZ4		0x4U	/* DATA: the payload is one LZ4 block */
+#define FZC_WIRE_ZSTD		0x8U	/* DATA: the payload is zstd frames */
+#define FZC_WIRE_COMPRESSED	(FZC_WIRE_LZ4 | FZC_WIRE_ZSTD)	/* one of them at most */
 
 struct fzc_wire_head {
 	__le32 magic;
@@ -59,7 +62,10 @@ struct fzc_frame {
 int fzc_wire_parse_head(struct fzc_frame *f, const void *head, const struct fzc_geometry *geo,
 			char *why);
 void fzc_wire_put_head(void *head, const struct fzc_frame *f);
-/* Bytes that a DATA frame's payload has: the last block of a volume may be short. */
+/*
+ * Bytes that a DATA frame's payload has, before it is compressed: the last block of a
+ * volume may be short.
+ */
 u32 fzc_wire_data_length(const struct fzc_geometry *geo, u64 first, u32 n, u32 flags);
 
 /* Control frames: head and payload into @buf (FZC_WIRE_HEAD + FZC_MAX_CTL); returns the length. */

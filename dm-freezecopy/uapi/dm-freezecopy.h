@@ -240,10 +240,11 @@ struct fzc_query {
 	__u64 mem_maps;		/* bytes of memory: block sets and what else has a fixed size */
 	__u64 mem_slots;	/* tables of slots: 15.25 a slot, in chunks, as slots are used */
 	__u64 mem_io;		/* buffers of I/O, when all are in use */
+	__u64 tx_saved;		/* bytes that compression kept from the wire, since load */
 	__u32 cipher;		/* enum fzc_session_cipher, of the session or the last one */
 	__u32 auth;		/* 1: a key is proven, 0: auth none */
 	__u8 key_id[8];		/* identifies the key that was proven; 0: none was */
-	__u64 reserved[5];
+	__u64 reserved[4];
 };
 
 /*

@@ -32,7 +32,7 @@ MARK = "=== "
 SPDX = "<!-- SPDX-License-Identifier: " + "GPL-2.0-only -->"
 # What is run in the guest, in this order.
 PARTS = ("local", "drbd_alone", "alone", "cold", "frozen", "drbd_connected", "connected", "drbd_slow", "slow", "copy",
-         "commit", "merge", "restart", "1tib", "16tib")
+         "compress", "commit", "merge", "restart", "1tib", "16tib")
 QUICK = ("local", "drbd_alone", "alone", "cold", "frozen")
 LINKS = {"20mbit": "20 Mbit/s 25 ms", "100mbit": "100 Mbit/s 100 ms", "1gbit": "1 Gbit/s 1 ms",
          "lossy": "100 Mbit/s 25 ms, 1 % loss"}
@@ -97,6 +97,10 @@ ROWS = [
           other="tcp_bytes_per_s")
       for name in LINKS for what, case in (("first copy", "first-copy"), ("catch-up", "catch-up"),
                                            ("freeze drain", "drain"))),
+    *(Row(f"first copy of what is half zeroes, {how}", f"compress-{how}", "bytes_per_s", "B/s", "compress-copy")
+      for how in ("lz4", "zstd")),
+    *(Row(f"first copy of what is half zeroes, {how}, bytes on the wire", f"compress-{how}", "tx", "B",
+          "compress-copy") for how in ("lz4", "zstd")),
     Row("commit of what has arrived, against a round trip", "commit", "ns", "ns", 50e6, 1.2, most=True),
     Row("merge, against a copy of the same bytes", "merge", "bytes_per_s", "B/s", "merge-dd", 0.7),
     Row("restart with a full difference volume", "restart", "usable_ns", "ns"),

@@ -80,10 +80,13 @@ secondary() {
 		4 listen 127.0.0.1:7744 auth none"
 }
 
-# What is on both sides is the same, with "copy" the secondary gets a first copy.
+# What is on both sides is the same; with "copy", "lz4" or "zstd" the secondary gets a first copy.
 primary() {
-	words='8 assume identical'
-	[ "$1" != copy ] || words=6
+	case $1 in
+	copy) words=6 ;;
+	lz4 | zstd) words="8 compress $1" ;;
+	*) words='8 assume identical' ;;
+	esac
 	dmsetup create p --uuid FREEZECOPY-p --table "0 $sectors freezecopy primary /dev/ram0 /dev/ram1 /dev/ram2 \
 		$words peer 127.0.0.1:7744 auth none pair $pair"
 }
@@ -333,6 +336,25 @@ copy_over() {
 measure_copy() {
 	for name in 20mbit 100mbit 1gbit lossy; do
 		copy_over $name
+	done
+}
+
+# A first copy of what could be half as much, with the processor as the limit.
+measure_compress() {
+	for how in copy lz4 zstd; do
+		disks
+		fio --name=fill --filename=/dev/ram1 --size="${copy_mib}M" --rw=write --bs=1M --direct=1 --ioengine=psync \
+			--refill_buffers=1 --randrepeat=1 --buffer_compress_percentage=50 --output=/dev/null
+		blockdev --flushbufs /dev/ram1
+		secondary
+		primary "$how"
+		freezectl wait p connected >/dev/null
+		begin=$(now)
+		fz_in_sync
+		moved "compress-$how" "$begin" $((copy_mib * 1048576))
+		figure "compress-$how" tx "$(field p tx)"
+		figure "compress-$how" mem_io "$(field p mem_io)"
+		fz_end
 	done
 }
 

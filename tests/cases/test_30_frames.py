@@ -51,9 +51,9 @@ class Proxy:
         self.ctl("cut")
 
 
-def through_proxy(pair, **options):
+def through_proxy(pair, **primary):
     proxy = Proxy(pair)
-    pair.create(size=SIZE, primary={"assume": "identical", "peer": "192.0.2.2:7745"}, **options)
+    pair.create(size=SIZE, primary={"assume": "identical", "peer": "192.0.2.2:7745", **primary})
     pair.wait_connected()
     return proxy
 

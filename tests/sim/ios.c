@@ -321,12 +321,43 @@ static void send_frame(const struct fzc_xfer *x, const u64 *val)
 	reached(0, STEP_FRAME + FZC_MSG_DATA, BEGUN, NULL);
 }
 
-static void xfer_step(struct io *io)
+/* What was read of a transfer is to be sent, as one or as two. */
+static void xfer_read(struct io *io)
 {
 	struct fzc_xfer *x = io->x, *rest;
-	u64 block = x->first + io->step;
-	u32 n = block_sectors(block), i;
+	u32 n = x->n, i;
 
+	for (i = 0; i < n; i++)
+		if (io->place[i] == FZC_AT_SLOT)
+			fzc_p_slot_put(&W.p, io->slot[i]);
+	if (io->err) {
+		io->used = false;
+		fzc_p_unpick(&W.p, x, true);
+		return;
+	}
+	io->was_read = true;
+	rest = n > 1 && chance(30) ? fzc_p_split(&W.p, x, 1 + below(n - 1)) : NULL;
+	if (rest) {
+		struct io *other = io_new(0, IO_XFER);
+
+		other->x = rest;
+		other->was_read = true;
+		memcpy(other->val, io->val + x->n * SPB, 8 * SPB * rest->n);
+	}
+}
+
+static void xfer_step(struct io *io)
+{
+	struct fzc_xfer *x = io->x;
+	u64 block = x->first + io->step;
+	u32 n = block_sectors(block);
+
+	if (io->was_read) {
+		io->used = false;
+		if (fzc_p_sent(&W.p, x))
+			send_frame(x, io->val);
+		return;
+	}
 	if (io->step < x->n) {
 		bool slot = io->place[io->step] == FZC_AT_SLOT;
 		const u64 *from = slot ?
@@ -339,20 +370,7 @@ static void xfer_step(struct io *io)
 		io->step++;
 		return;
 	}
-	io->used = false;
-	for (i = 0; i < x->n; i++)
-		if (io->place[i] == FZC_AT_SLOT)
-			fzc_p_slot_put(&W.p, io->slot[i]);
-	if (io->err) {
-		fzc_p_unpick(&W.p, x, true);
-		return;
-	}
-	rest = x->n > 1 && chance(30) ? fzc_p_split(&W.p, x, 1 + below(x->n - 1)) : NULL;
-	i = x->n;
-	if (fzc_p_sent(&W.p, x))
-		send_frame(x, io->val);
-	if (rest && fzc_p_sent(&W.p, rest))
-		send_frame(rest, io->val + i * SPB);
+	xfer_read(io);
 }
 
 /* The blocks of a received frame, one a step. */

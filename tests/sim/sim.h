@@ -83,6 +83,7 @@ struct io {
 	bool err;	/* some of it failed */
 	bool torn;	/* in a power cut some of it gets to the disk, and some does not */
 	bool fua;
+	bool was_read;	/* an IO_XFER; the shell may take its time until it is sent */
 	u32 step;	/* of those that take several */
 	u32 until;	/* a slow one does nothing before this step of the world */
 	struct disk *disk;

@@ -2,6 +2,7 @@
 #include "test.h"
 #include "args.h"
 #include "ondisk.h"
+#include "wire.h"
 
 static char why[FZC_REASON_LEN];
 
@@ -53,7 +54,17 @@ TEST(args_table)
 	CHECK(!parse(&t, "primary m d a 4 key :32:logon:freezecopy:db peer [fe::1]"));
 	CHECK(!strcmp(t.key, "freezecopy:db") && !t.auth_none);
 	CHECK(!parse(&t, "primary m d a 6 pace_ms 10000 peer [fe::1] auth none"));
-	CHECK(t.pace_ms == 10000);
+	CHECK(t.pace_ms == 10000 && !t.tcp.congestion[0]);
+	CHECK(!parse(&t, "primary m d a 6 peer [fe::1] auth none congestion bbr"));
+	CHECK(!strcmp(t.tcp.congestion, "bbr"));
+	CHECK(!parse(&t, "primary m d a 6 congestion a-23456789_bcdE peer [fe::1] auth none"));
+	CHECK(!strcmp(t.tcp.congestion, "a-23456789_bcdE") && !t.tcp.rate);
+	CHECK(!parse(&t, "primary m d a 6 peer [fe::1] auth none rate 10M") &&
+	      t.tcp.rate == 10 << 20 && !t.compress);
+	CHECK(!parse(&t, "primary m d a 6 peer [fe::1] auth none compress lz4") &&
+	      t.compress == FZC_WIRE_LZ4 && !strcmp(fzc_compress_name(t.compress), "lz4"));
+	CHECK(!parse(&t, "primary m d a 6 compress zstd peer [fe::1] auth none") &&
+	      t.compress == FZC_WIRE_ZSTD && !strcmp(fzc_compress_name(t.compress), "zstd"));
 }
 
 TEST(args_table_refused)
@@ -102,8 +113,57 @@ TEST(args_table_refused)
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none pace_ms 1", "pace_ms: not"));
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none verify no", "yes"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none verify yes", "verify: not for a"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none congestion a23456789_bcdefg",
+		      "up to 15"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none congestion b/r", "b/r"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none congestion -bbr", "-bbr"));
+	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none congestion bbr",
+		      "congestion: not for a"));
+	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none rate 1M", "rate: not for a"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none compress gzip", "lz4 or zstd"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none compress LZ4", "LZ4"));
+	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none compress lz4",
+		      "compress: not for a"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none rate 127k", "0 (no limit) or 128k"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none pair "
 		      "00000000-0000-0000-0000-000000000000", "not all zero"));
+}
+
+/* The rate, and what it is printed as; NULL: refused. */
+static bool rate_is(const char *s, u64 rate, const char *printed)
+{
+	char buf[FZC_RATE_LEN];
+	u64 got, again;
+
+	if (!fzc_rate_parse(&got, s))
+		return !printed;
+	fzc_rate_print(got, buf);
+	return printed && got == rate && !strcmp(buf, printed) && fzc_rate_parse(&again, buf) &&
+	       again == rate;
+}
+
+TEST(args_rate)
+{
+	CHECK(rate_is("0", 0, "0"));
+	CHECK(rate_is("0G", 0, "0"));
+	CHECK(rate_is("128k", 131072, "128k"));
+	CHECK(rate_is("128K", 131072, "128k"));
+	CHECK(rate_is("131073", 131073, "131073"));
+	CHECK(rate_is("1000000", 1000000, "1000000"));
+	CHECK(rate_is("1M", 1048576, "1M"));
+	CHECK(rate_is("1536k", 1572864, "1536k"));
+	CHECK(rate_is("2048k", 2097152, "2M"));
+	CHECK(rate_is("4294967295", 4294967295, "4294967295"));
+	CHECK(rate_is("1073741823k", 1073741823ULL << 10, "1073741823k"));
+	CHECK(rate_is("1024G", 1ULL << 40, "1024G"));
+	static const char * const bad[] = {
+		"", "k", "1", "131071", "127k", "-1", "+1M", "1m", "1g", "1T", "1M ", "1MB", "1kk",
+		"1.5M", "01M", " 1M", "1025G", "4294967295k", "4294967295M", "4294967295G", "4294967296",
+		"18446744073709551616", "99999999999999999999999",
+	};
+	for (u32 i = 0; i < ARRAY_SIZE(bad); i++)
+		if (!rate_is(bad[i], 0, NULL))
+			test_failed(__FILE__, __LINE__, bad[i]);
 }
 
 static bool addr_is(const char *s, const char *printed)

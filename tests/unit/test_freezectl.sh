@@ -211,6 +211,9 @@ test_conf_is_checked() {
 		s/auth = none/key = a b/|key = a b; expected the name of a key
 		s/auth = none/&\nkey = db/|key = db; expected the name of a key, and no line
 		s/auth = none/key = db\nauth = none/|auth = none; expected none, or a line
+		s/^auth.*/compress = gzip/|compress = gzip; expected lz4 or zstd
+		s/^auth.*/rate = 1m/|rate = 1m; expected 0 .no limit. or 128k to 1024G bytes a second
+		s/^auth.*/congestion = b b/|congestion = b b; expected a TCP congestion control's name
 		s/^meta.*/meta = disk/|meta = disk; expected an absolute path
 		s/^\[link\]/[net]/|expected section
 		s/^diff /log /|line 9.*log = .*as the key
@@ -313,7 +316,7 @@ test_status_json_keys() {
 		    assert key in status['blocks'], key
 		assert list(status['diff'])[:5] == ['bytes', 'used', 'short', 'writes_waiting',
 		                                    'writes_paced']
-		assert list(status['wire']) == ['tx_bytes', 'rx_bytes']
+		assert list(status['wire']) == ['tx_bytes', 'rx_bytes', 'tx_saved_bytes']
 		assert list(status['devices']) == ['meta', 'data', 'diff']
 		assert status['role'] == 'primary' and status['copy'] is None
 		assert status['error'] is None and status['format'] == 1
@@ -340,7 +343,7 @@ test_status_of_a_running_volume() {
 		                       'damaged': 0}
 		assert s['diff'] == {'bytes': 1 << 36, 'used': 20480, 'short': 12288,
 		                     'writes_waiting': 2, 'writes_paced': 11}, s['diff']
-		assert s['wire'] == {'tx_bytes': 1 << 53, 'rx_bytes': 9}
+		assert s['wire'] == {'tx_bytes': 1 << 53, 'rx_bytes': 9, 'tx_saved_bytes': 3 << 20}
 		assert s['memory'] == {'maps': 21, 'slots': 22, 'io': 23}
 		assert s['devices']['diff'] == {'path': None, 'number': '254:2', 'error': True}
 		assert s['events']['number'] == 42 and s['events']['cut'] == 7
@@ -351,6 +354,7 @@ test_status_of_a_running_volume() {
 	grep -qE 'freeze +\[#{22}\.{8}\] +75 %  1000 KiB left, image 7, 1.5 s' "$work/out" ||
 		fail "no bar: $(cat "$work/out")"
 	grep -qE 'peer +192.0.2.2:7744, connected, heard [0-9] s ago' "$work/out" || fail "no peer"
+	grep -q 'wire .* 9 B received; compression saved 3 MiB' "$work/out" || fail "nothing saved"
 	grep -q 'diff .* 12 KiB more are frozen than it can take; 2 writes wait for room' "$work/out" ||
 		fail "no word of a small diff"
 	[[ $("$HELPERS/view_test" progress) == freeze*75* ]] || fail "no progress"
@@ -400,6 +404,9 @@ test_sizes_are_checked() {
 	create_primary 1 'diff .*: 12[0-9] slots of 65536 bytes' --block-size 64K
 	create_primary 1 'slowed down, then the freeze is aborted; never with [0-9]+ bytes'
 	create_primary 2 'pace-ms 1s: expected 0 to 10000' --pace-ms 1s
+	create_primary 2 'compress gzip: expected lz4 or zstd' --compress gzip
+	create_primary 2 'rate 64k: expected 0 \(no limit\) or 128k to 1024G' --rate 64k
+	create_primary 2 "congestion b/r: expected a TCP congestion control's name" --congestion b/r
 	make_loop 8K
 	diff=$loop create_primary 4 'diff .* is too small'
 }

@@ -238,7 +238,7 @@ TEST(wire_data_bounds)
 	CHECK(data_head(1001, 1, FZC_WIRE_ZERO) == -EPROTO);
 	CHECK(data_head(U64_MAX, 1, FZC_WIRE_ZERO) == -EPROTO);
 	CHECK(data_head(U64_MAX - 1, 3, FZC_WIRE_ZERO) == -EPROTO);
-	CHECK(data_head(0, 1, 4) == -EPROTO);
+	CHECK(data_head(0, 1, 16) == -EPROTO && strstr(why, "flags 16"));
 	small_volume(1 << 16);
 	CHECK(!data_head(0, 16, 0));
 	CHECK(data_head(0, 17, 0) == -EPROTO);
@@ -246,6 +246,50 @@ TEST(wire_data_bounds)
 	small_volume(1 << 20);
 	CHECK(!data_head(1000, 1, 0));
 	CHECK(data_head(0, 2, 0) == -EPROTO);
+}
+
+static int compressed_head(u64 first, u32 n, u32 flags, u32 length)
+{
+	__le64 buf[FZC_WIRE_HEAD / 8];
+	struct fzc_frame f = {
+		.type = FZC_MSG_DATA, .flags = flags, .frame = 1, .image = 2, .first = first,
+		.n = n, .length = length,
+	}, got;
+	int err;
+
+	fzc_wire_put_head(buf, &f);
+	err = fzc_wire_parse_head(&got, buf, &geo, why);
+	if (!err)
+		CHECK(got.flags == flags && got.length == length);
+	return err;
+}
+
+/* Less than the blocks, more than nothing, in one way. */
+TEST(wire_data_compressed)
+{
+	static const u32 ways[] = { FZC_WIRE_LZ4, FZC_WIRE_ZSTD, FZC_WIRE_LZ4 | FZC_WIRE_DIRECT,
+				    FZC_WIRE_ZSTD | FZC_WIRE_DIRECT };
+	u32 i;
+
+	small_volume(4096);
+	for (i = 0; i < ARRAY_SIZE(ways); i++) {
+		CHECK(fzc_wire_data_length(&geo, 0, 2, ways[i]) == 8192);
+		CHECK(!compressed_head(0, 1, ways[i], 1));
+		CHECK(!compressed_head(0, 1, ways[i], 4095));
+		CHECK(!compressed_head(0, FZC_MAX_RUN, ways[i], FZC_MAX_RUN_BYTES - 1));
+		CHECK(!compressed_head(1000, 1, ways[i], 511));	/* the short one */
+		CHECK(compressed_head(0, 1, ways[i], 0) == -EPROTO && strstr(why, "length 0"));
+		CHECK(compressed_head(0, 1, ways[i], 4096) == -EPROTO && strstr(why, "length"));
+		CHECK(compressed_head(1000, 1, ways[i], 512) == -EPROTO);
+		CHECK(compressed_head(0, 1, ways[i], U32_MAX) == -EPROTO);
+		CHECK(compressed_head(0, 257, ways[i], 1) == -EPROTO && strstr(why, "n 257"));
+		CHECK(compressed_head(1001, 1, ways[i], 1) == -EPROTO && strstr(why, "first"));
+		CHECK(compressed_head(0, 1, ways[i] | FZC_WIRE_ZERO, 1) == -EPROTO &&
+		      strstr(why, "flags"));
+		CHECK(compressed_head(0, 1, ways[i] | FZC_WIRE_ZERO, 0) == -EPROTO);
+	}
+	CHECK(compressed_head(0, 1, FZC_WIRE_LZ4 | FZC_WIRE_ZSTD, 1) == -EPROTO &&
+	      strstr(why, "flags 12"));
 }
 
 TEST(wire_data_not_expected)
@@ -267,7 +311,8 @@ static const struct {
 } bad_heads[] = {
 	{ 0, 4, 0x12345678, "magic" }, { 4, 2, 0, "version" }, { 4, 2, 2, "version" },
 	{ 6, 2, 0, "type" }, { 6, 2, FZC_NR_MSG, "type" }, { 6, 2, 0x105, "type" },
-	{ 8, 4, 8, "flags" }, { 8, 4, 0x80000000, "flags" }, { 12, 4, 0, "length" },
+	{ 8, 4, 16, "flags" }, { 8, 4, 12, "flags" },
+	{ 8, 4, 5, "flags" }, { 8, 4, 4, "length" }, { 8, 4, 0x80000000, "flags" }, { 12, 4, 0, "length" },
 	{ 12, 4, 4095, "length" }, { 12, 4, 4097, "length" }, { 12, 4, U32_MAX, "length" },
 	{ 16, 8, 0, "number" }, { 32, 8, 1ULL << 63, "first" }, { 40, 4, 0, "n" },
 	{ 40, 4, U32_MAX, "n" }, { 48, 4, 1, "features" }, { 48, 4, 1U << 31, "features" },
@@ -377,7 +422,7 @@ TEST(wire_random_bytes)
 	for (u32 i = 0; i < 200000; i++) {
 		m = some_msg(1 + test_below(FZC_NR_MSG - 1));
 		if (m.type == FZC_MSG_DATA)
-			put_data(buf, test_below(900), 1 + test_below(100), test_below(4));
+			put_data(buf, test_below(900), 1 + test_below(100), test_below(16));
 		else
 			fzc_wire_put_msg(buf, &m);
 		u32 len = FZC_WIRE_HEAD + le32_to_cpu(((struct fzc_wire_head *)buf)->length);

@@ -140,7 +140,17 @@ static int take_link(struct reader *r, const char *key, const char *value)
 		       reject(r, "link", key, value,
 			      "the name of a key, and no line 'auth = none' beside it");
 	}
-	return reject(r, "link", key, value, "peer, listen, key or auth as the key");
+	if (!strcmp(key, "congestion"))
+		return fzc_congestion_parse(c->congestion, value) ||
+		       reject(r, "link", key, value, FZC_CONGESTION_FORM);
+	if (!strcmp(key, "rate"))
+		return parse_rate(value, c->rate) || reject(r, "link", key, value, FZC_RATE_FORM);
+	if (!strcmp(key, "compress")) {
+		c->compress = fzc_compress_parse(value);
+		return c->compress || reject(r, "link", key, value, FZC_COMPRESS_FORM);
+	}
+	return reject(r, "link", key, value,
+		      "peer, listen, key, auth, congestion, rate or compress as the key");
 }
 
 static int take(void *user, const char *section, const char *key, const char *value)
@@ -281,6 +291,12 @@ static void conf_print(FILE *f, const struct conf *c)
 	fprintf(f, "\n[link]\n%s = %s\n%s = %s\n",
 		c->role == FZC_ROLE_PRIMARY ? "peer" : "listen", c->link,
 		c->key[0] ? "key" : "auth", c->key[0] ? c->key : "none");
+	if (c->congestion[0])
+		fprintf(f, "congestion = %s\n", c->congestion);
+	if (c->rate[0])
+		fprintf(f, "rate = %s\n", c->rate);
+	if (c->compress)
+		fprintf(f, "compress = %s\n", fzc_compress_name(c->compress));
 }
 
 static int sync_dir(void)

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <sys/types.h>
 
+#include "../../dm-freezecopy/core/args.h"
 #include "dm-freezecopy.h"
 #include "parse.h"
 
@@ -22,6 +23,9 @@ struct conf {
 	uint32_t block_size;		/* 0: as recorded in meta */
 	bool verify;			/* a secondary: every slot before the commit */
 	char pace_ms[8];		/* empty: the default; a primary's */
+	char congestion[FZC_CONGESTION_LEN];	/* empty: the system's; a primary's */
+	char rate[FZC_RATE_LEN];	/* empty: no limit; a primary's */
+	uint32_t compress;		/* FZC_WIRE_LZ4, FZC_WIRE_ZSTD; 0: not; a primary's */
 	bool auth_none;			/* runs without authentication, by the user's word */
 	char key[FC_NAME_LEN];		/* name of the key, if it does not */
 };

@@ -17,7 +17,8 @@
 enum opt {
 	OPT_META = 'm', OPT_DATA = 'd', OPT_DIFF = 'f', OPT_DIFF_A = 'a', OPT_DIFF_B = 'b',
 	OPT_PEER = 'p', OPT_LISTEN = 'l', OPT_BLOCK = 's', OPT_PAIR = 'u',
-	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n', OPT_KEY = 'k', OPT_FORCE = 'F',
+	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n',
+	OPT_CONGESTION = 'c', OPT_RATE = 'r', OPT_COMPRESS = 'z', OPT_KEY = 'k', OPT_FORCE = 'F',
 };
 
 static const struct option options[] = {
@@ -31,6 +32,9 @@ static const struct option options[] = {
 	{ "block-size", required_argument, NULL, OPT_BLOCK },
 	{ "pair", required_argument, NULL, OPT_PAIR },
 	{ "pace-ms", required_argument, NULL, OPT_PACE },
+	{ "congestion", required_argument, NULL, OPT_CONGESTION },
+	{ "rate", required_argument, NULL, OPT_RATE },
+	{ "compress", required_argument, NULL, OPT_COMPRESS },
 	{ "verify", no_argument, NULL, OPT_VERIFY },
 	{ "assume-identical", no_argument, NULL, OPT_IDENTICAL },
 	{ "key", required_argument, NULL, OPT_KEY },
@@ -111,6 +115,24 @@ static int take_option(struct request *r, int opt)
 		r->seen[0] = "--pace-ms";
 		if (!parse_pace(optarg, c->pace_ms))
 			return say_usage("create", "--pace-ms %s: expected 0 to 10000", optarg);
+		break;
+	case OPT_CONGESTION:
+		r->seen[0] = "--congestion";
+		if (!fzc_congestion_parse(c->congestion, optarg))
+			return say_usage("create", "--congestion %s: expected " FZC_CONGESTION_FORM,
+					 optarg);
+		break;
+	case OPT_RATE:
+		r->seen[0] = "--rate";
+		if (!parse_rate(optarg, c->rate))
+			return say_usage("create", "--rate %s: expected " FZC_RATE_FORM, optarg);
+		break;
+	case OPT_COMPRESS:
+		r->seen[0] = "--compress";
+		c->compress = fzc_compress_parse(optarg);
+		if (!c->compress)
+			return say_usage("create", "--compress %s: expected " FZC_COMPRESS_FORM,
+					 optarg);
 		break;
 	case OPT_VERIFY:
 		r->seen[1] = "--verify";
@@ -443,6 +465,11 @@ const struct verb verb_create = {
 	"  --pair UUID          the identity of the pair; drawn by the primary by default\n"
 	"  --pace-ms N          (primary) how long a write may wait for the difference volume\n"
 	"                       to have room; 100 by default, 0: not at all\n"
+	"  --congestion NAME    (primary) TCP congestion control, as bbr or cubic; sysctl\n"
+	"                       net.ipv4.tcp_available_congestion_control names some\n"
+	"  --rate N[k|M|G]      (primary) send so many bytes a second at most; 0, the default: no\n"
+	"                       limit. k, M, G: times 1024, 1024^2, 1024^3\n"
+	"  --compress lz4|zstd  (primary) compress what is sent, unless it does not get smaller\n"
 	"  --verify             (secondary) read all of an image and compare its checksums before\n"
 	"                       it is committed\n"
 	"  --assume-identical   (primary) both data devices hold the same already, or their\n"

@@ -79,6 +79,16 @@ bool parse_pace(const char *s, char out[8])
 	return true;
 }
 
+bool parse_rate(const char *s, char out[FZC_RATE_LEN])
+{
+	u64 rate;
+
+	if (!fzc_rate_parse(&rate, s))
+		return false;
+	fzc_rate_print(rate, out);
+	return true;
+}
+
 bool parse_uuid(const char *s, char out[FC_UUID_LEN])
 {
 	int i;

@@ -25,6 +25,9 @@ bool parse_block_size(const char *s, uint32_t *out);
 /* 0 to 10000 milliseconds, written to @out as the table wants it. */
 bool parse_pace(const char *s, char out[8]);
 
+/* FZC_RATE_FORM, written to @out as the table wants it. */
+bool parse_rate(const char *s, char out[16]);
+
 /* A UUID in any case, written to @out in lower case. */
 bool parse_uuid(const char *s, char out[FC_UUID_LEN]);
 

@@ -212,12 +212,13 @@ static struct json_object *auth_json(const struct view *v)
 	return o;
 }
 
-static struct json_object *pair_json(const char *a, uint64_t av, const char *b, uint64_t bv)
+static struct json_object *wire_json(const struct fzc_query *q)
 {
 	struct json_object *o = json_object_new_object();
 
-	put_u64(o, a, av);
-	put_u64(o, b, bv);
+	put_u64(o, "tx_bytes", q->tx_bytes);
+	put_u64(o, "rx_bytes", q->rx_bytes);
+	put_u64(o, "tx_saved_bytes", q->tx_saved);
 	return o;
 }
 
@@ -244,7 +245,7 @@ struct json_object *view_json(const struct view *v)
 	put(o, "merge", task_json(q->merge_total, q->merge_left, q->block_size));
 	put(o, "blocks", blocks_json(q));
 	put(o, "diff", diff_json(q));
-	put(o, "wire", pair_json("tx_bytes", q->tx_bytes, "rx_bytes", q->rx_bytes));
+	put(o, "wire", wire_json(q));
 	put(o, "memory", memory_json(q));
 	put(o, "devices", devices_json(v));
 	put(o, "events", events_json(q));
@@ -354,8 +355,11 @@ static void text_blocks(FILE *out, const struct fzc_query *q)
 	if (q->pacing)
 		fprintf(out, "; %llu writes wait for room", (unsigned long long)q->pacing);
 	fprintf(out, "\n");
-	fprintf(out, "  wire        %s sent, %s received\n", size_print(q->tx_bytes, a, sizeof(a)),
+	fprintf(out, "  wire        %s sent, %s received", size_print(q->tx_bytes, a, sizeof(a)),
 		size_print(q->rx_bytes, b, sizeof(b)));
+	if (q->tx_saved)
+		fprintf(out, "; compression saved %s", size_print(q->tx_saved, a, sizeof(a)));
+	fprintf(out, "\n");
 }
 
 void view_text(FILE *out, const struct view *v)

@@ -82,6 +82,12 @@ static void table(const struct volume *v, const char *once, char *out, size_t le
 		option(&w, "pace_ms %s", c->pace_ms);
 	if (c->verify)
 		option(&w, "verify yes");
+	if (c->congestion[0])
+		option(&w, "congestion %s", c->congestion);
+	if (c->rate[0])
+		option(&w, "rate %s", c->rate);
+	if (c->compress)
+		option(&w, "compress %s", fzc_compress_name(c->compress));
 	if (c->key[0])
 		option(&w, "key " FZC_KEY_PREFIX "freezecopy:%s", c->key);
 	else

@@ -18,6 +18,10 @@
  *	duplicate	it goes on twice
  *	half-open	its sender's connection ends, the other end hears nothing of it
  *	deaf		hold, but pings of the proxy's own keep both ends content
+ * and what only somebody who knows the protocol can do, with checksums that fit:
+ *	garbage		the payload is all ones
+ *	truncate	the payload lacks its last byte
+ *	fewer		DATA says that it is one block less
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -37,10 +41,12 @@
 
 #define TYPES	FZC_NR_MSG
 
-enum fault { CUT_BEFORE, CUT_WITHIN, CUT_AFTER, HOLD, DUPLICATE, HALF_OPEN, DEAF, FAULTS };
+enum fault { CUT_BEFORE, CUT_WITHIN, CUT_AFTER, HOLD, DUPLICATE, HALF_OPEN, DEAF, GARBAGE, TRUNCATE,
+	     FEWER, FAULTS };
 
 static const char * const fault_name[FAULTS] = {
-	"cut-before", "cut-within", "cut-after", "hold", "duplicate", "half-open", "deaf",
+	"cut-before", "cut-within", "cut-after", "hold", "duplicate", "half-open", "deaf", "garbage",
+	"truncate", "fewer",
 };
 
 /* A connection of both; p's end is 0, s's is 1. */
@@ -148,6 +154,22 @@ static void drain(int fd)
 		usleep(10000);
 }
 
+static void falsify(struct way *w)
+{
+	struct fzc_wire_head *h = (struct fzc_wire_head *)w->buf;
+	char *payload = w->buf + FZC_WIRE_HEAD;
+	u32 len = le32_to_cpu(h->length);
+
+	if (fault == GARBAGE)
+		memset(payload, 0xff, len);
+	if (fault == TRUNCATE && len)
+		h->length = cpu_to_le32(--len);
+	if (fault == FEWER)
+		h->n = cpu_to_le32(le32_to_cpu(h->n) - 1);
+	h->payload_crc = cpu_to_le32(fzc_wire_crc(payload, len));
+	h->head_crc = cpu_to_le32(fzc_wire_crc(h, offsetof(struct fzc_wire_head, head_crc)));
+}
+
 /* The frame in the buffer is the one.  False: the pair has ended.  The lock is held. */
 static bool strike(struct way *w, size_t len)
 {
@@ -181,6 +203,11 @@ static bool strike(struct way *w, size_t len)
 		wait_healed(p, false);
 		end_pair(p);
 		return false;
+	case GARBAGE:
+	case TRUNCATE:
+	case FEWER:
+		falsify(w);
+		break;
 	default:
 		break;
 	}
@@ -212,8 +239,7 @@ static bool one_frame(struct way *w)
 	len = le32_to_cpu(h->length);
 	if (len > FZC_MAX_RUN_BYTES || !move_all(fd, w->buf + FZC_WIRE_HEAD, len, false))
 		return false;
-	len += FZC_WIRE_HEAD;
-	return look(w, len) && pass(w, len);
+	return look(w, FZC_WIRE_HEAD + len) && pass(w, FZC_WIRE_HEAD + le32_to_cpu(h->length));
 }
 
 static void *serve_way(void *arg)

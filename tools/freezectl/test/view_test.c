@@ -32,6 +32,7 @@ static void fill(struct view *v)
 		.devices = { { 254, 0 }, { 254, 1 }, { 254, 2 } }, .diff_error = 1,
 		.error = "diff: write failed", .diff_short = 3, .pacing = 2, .paced = 11,
 		.ev_short = 1, .ev_paced = 4, .mem_maps = 21, .mem_slots = 22, .mem_io = 23,
+		.tx_saved = 3 << 20,
 	};
 }
 
