@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "blockmap.h"
 
-#define WORDS_PER_GROUP	8U
+#define WORDS_PER_GROUP	16U
 #define GROUP_BITS	(WORDS_PER_GROUP * 64U)
 
 static u64 words(u64 nbits)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only */
 /*
  * A set of blocks: one bit a block, with two summary levels above it so that
- * the next member of a sparse set is found fast (0.2 % more memory).
+ * the next member of a sparse set is found fast (0.1 % more memory).
  */
 #ifndef FZC_BLOCKMAP_H
 #define FZC_BLOCKMAP_H
@@ -12,7 +12,7 @@ struct fzc_map {
 	u64 nbits;
 	u64 count;	/* members */
 	u64 *bits;
-	u64 *group;	/* a bit for 512 blocks: some word of the group is not zero */
+	u64 *group;	/* a bit for 1024 blocks: some word of the group is not zero */
 	u64 *super;	/* a bit for 64 groups */
 };
 
@@ -47,7 +47,7 @@ u64 fzc_map_next(const struct fzc_map *map, u64 from);
 
 /*
  * Move members of @from into @to (or drop them when @to is NULL), at most
- * @budget groups of 512 blocks.  Returns true when @from is empty.  Keeps the
+ * @budget groups of 1024 blocks.  Returns true when @from is empty.  Keeps the
  * time that a lock is held bounded.
  */
 bool fzc_map_move(struct fzc_map *from, struct fzc_map *to, u32 budget);

@@ -379,7 +379,7 @@ static bool sync_page(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page 
 	act->kind = FZC_ACT_WRITE;
 	act->dev = FZC_DIFF;
 	act->job = FZC_JOB_SYNC_PAGE;
-	act->offset = fzc_index_offset(n, !p->slots.copy[n]);
+	act->offset = fzc_index_offset(n, !fzc_slots_copy(&p->slots, n));
 	act->arg = n;
 	return true;
 }

@@ -67,6 +67,8 @@ enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last, bool lat
 			return go;
 	}
 	go = fzc_intent_enter(&p->in, first, last);
+	if (go == FZC_GO_FAIL)	/* it does not come again */
+		fzc_p_unwant(p, first, last);
 	if (go != FZC_GO_DATA)
 		return go;
 	if (mixed)

@@ -209,7 +209,7 @@ static bool sync_page(struct fzc_score *s, struct fzc_act *act, struct fzc_page 
 		act->kind = FZC_ACT_WRITE;
 		act->dev = fzc_stage_dev(i);
 		act->job = JOB_SYNC_PAGE;
-		act->offset = fzc_index_offset(n, !slots->copy[n]);
+		act->offset = fzc_index_offset(n, !fzc_slots_copy(slots, n));
 		act->arg = n;
 		return true;
 	}

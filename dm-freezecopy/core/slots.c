@@ -13,8 +13,7 @@ static u32 chunks(u32 nslots)
 
 u64 fzc_slots_bytes(u32 nslots)
 {
-	return sizeof(struct fzc_chunk *) * (u64)chunks(nslots) + fzc_align8(pages(nslots)) +
-	       2 * fzc_map_bytes(pages(nslots));
+	return sizeof(struct fzc_chunk *) * (u64)chunks(nslots) + 3 * fzc_map_bytes(pages(nslots));
 }
 
 void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc)
@@ -26,11 +25,11 @@ void fzc_slots_init(struct fzc_slots *s, void *mem, u32 nslots, bool with_crc)
 	s->with_crc = with_crc;
 	s->chunk = (struct fzc_chunk **)p;
 	p += sizeof(struct fzc_chunk *) * (u64)chunks(nslots);
-	s->copy = p;
-	p += fzc_align8(pages(nslots));
 	fzc_map_init(&s->dirty, p, pages(nslots));
 	p += fzc_map_bytes(pages(nslots));
 	fzc_map_init(&s->todo, p, pages(nslots));
+	p += fzc_map_bytes(pages(nslots));
+	fzc_map_init(&s->second, p, pages(nslots));
 }
 
 /* Nothing is remembered of slots that are free: an empty table needs no chunk. */
@@ -437,10 +436,18 @@ void fzc_slots_encode(struct fzc_slots *s, u32 page, struct fzc_index_body *body
 		encode_slot(s, slot, &body->entry[slot - first]);
 }
 
+static void set_copy(struct fzc_slots *s, u32 page, u8 copy)
+{
+	if (copy)
+		fzc_map_set(&s->second, page);
+	else
+		fzc_map_clear(&s->second, page);
+}
+
 void fzc_slots_page_written(struct fzc_slots *s, u32 page, bool ok)
 {
 	if (ok)
-		s->copy[page] ^= 1;
+		set_copy(s, page, !fzc_slots_copy(s, page));
 	else
 		fzc_map_set(&s->dirty, page);
 }
@@ -480,7 +487,7 @@ int fzc_slots_load(struct fzc_slots *s, u32 page, u8 copy, const struct fzc_inde
 	s->least = max(s->least, chunks_of(s, first, body));
 	if (s->have < s->least)
 		return -EAGAIN;
-	s->copy[page] = copy;
+	set_copy(s, page, copy);
 	for (i = 0; i < FZC_INDEX_ENTRIES; i++) {
 		const struct fzc_index_entry *e = &body->entry[i];
 

@@ -71,7 +71,7 @@ struct fzc_slots {
 	struct fzc_chunk **chunk;
 	struct fzc_map dirty;	/* index pages that differ from disk */
 	struct fzc_map todo;	/* pages that the running commit still has to write */
-	u8 *copy;		/* a page's valid copy on disk, 0 or 1 */
+	struct fzc_map second;	/* pages whose second copy on disk is the valid one */
 };
 
 #define FZC_SLOT_STATE	0x07
@@ -191,6 +191,12 @@ bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page);
 /* It failed: what it should have made durable is due again, with the next one. */
 void fzc_slots_sync_failed(struct fzc_slots *s);
 void fzc_slots_encode(struct fzc_slots *s, u32 page, struct fzc_index_body *body);
+/* The page's valid copy on disk, 0 or 1: the other is written. */
+static inline u8 fzc_slots_copy(const struct fzc_slots *s, u32 page)
+{
+	return fzc_map_test(&s->second, page);
+}
+
 /* The page's write was reported: the copy that it went to counts now. */
 void fzc_slots_page_written(struct fzc_slots *s, u32 page, bool ok);
 static inline bool fzc_slots_dirty(const struct fzc_slots *s)

@@ -94,7 +94,7 @@ static void run_steps(u64 nbits, u32 steps)
 TEST(blockmap_random_steps)
 {
 	static const u64 sizes[] = {
-		1, 2, 63, 64, 65, 511, 512, 513, 4096, 32767, 32768, 32769, 100000,
+		1, 2, 63, 64, 65, 1023, 1024, 1025, 4096, 32767, 32768, 32769, 100000,
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(sizes); i++)
@@ -143,14 +143,14 @@ static void move_once(u64 nbits, bool drop)
 		set[a] |= !drop;
 	}
 	while (!fzc_map_move(&from, drop ? NULL : &to, 1 + test_below(3)))
-		CHECK_OR_RETURN(++calls <= nbits / 512 + 1);
+		CHECK_OR_RETURN(++calls <= nbits / 1024 + 1);
 	CHECK(same(&from, none));
 	CHECK(same(&to, set));
 }
 
 TEST(blockmap_move)
 {
-	static const u64 sizes[] = { 1, 511, 512, 513, 5000, 100000 };
+	static const u64 sizes[] = { 1, 1023, 1024, 1025, 5000, 100000 };
 
 	for (u32 i = 0; i < 40 * ARRAY_SIZE(sizes); i++)
 		move_once(sizes[i % ARRAY_SIZE(sizes)], i & 1);
@@ -194,13 +194,13 @@ TEST(blockmap_export)
 /* Nothing follows a bit in the last word of the highest level but one. */
 TEST(blockmap_end_of_a_level)
 {
-	const u64 nbits = 64 * 64 * 512;
+	const u64 nbits = 64 * 64 * 1024;
 	struct fzc_map map;
 
 	fzc_map_init(&map, test_alloc(fzc_map_bytes(nbits)), nbits);
-	fzc_map_set(&map, nbits - 512 * 64 - 1);
+	fzc_map_set(&map, nbits - 1024 * 64 - 1);
 	fzc_map_set(&map, nbits - 1);
 	fzc_map_clear(&map, nbits - 1);
-	CHECK(fzc_map_next(&map, nbits - 512 * 32) == nbits);
-	CHECK(fzc_map_next(&map, 0) == nbits - 512 * 64 - 1);
+	CHECK(fzc_map_next(&map, nbits - 1024 * 32) == nbits);
+	CHECK(fzc_map_next(&map, 0) == nbits - 1024 * 64 - 1);
 }

@@ -537,6 +537,32 @@ TEST(cores_more_writes_than_are_counted)
 	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
 }
 
+/* What waits for a slot is sent first; a write that is refused waits for nothing any more. */
+TEST(cores_writes_that_are_refused_want_nothing)
+{
+	u32 n = 8;
+	u64 b;
+
+	paired(64);
+	CHECK(write_begin(0, 63) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 63, 0, false);
+	CHECK(!cut(false));
+	settle();
+	for (b = 0; write_begin(b, b) == FZC_GO_MIXED; b++)
+		fzc_p_write_end(&P, b, b, 0, false);
+	CHECK(b < SLOTS && fzc_p_write_begin(&P, b, b, false) == FZC_GO_PACE);
+	CHECK(fzc_p_wanted(&P, &n) == b);
+	/* it is late, but its region can not be opened */
+	fzc_intent_close_all(&P.in);
+	settle();
+	A.bad_from = FZC_OFF_REGIONS;
+	A.bad_to = FZC_OFF_REGIONS + 2 * FZC_PAGE;
+	CHECK(fzc_p_write_begin(&P, b, b, true) == FZC_GO_PARK);
+	settle();
+	CHECK(fzc_p_write_begin(&P, b, b, true) == FZC_GO_FAIL);
+	CHECK(fzc_p_wanted(&P, &n) == P.geo.blocks);
+}
+
 /* What the peer owes an answer for: frames that went out, and not what is read or was given up. */
 TEST(cores_frames_that_wait_for_durable)
 {
