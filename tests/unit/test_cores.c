@@ -225,6 +225,8 @@ TEST(cores_primary_refuses_frames)
 	CHECK(p_gets(FZC_MSG_DURABLE, 99, 0) == -EPROTO && strstr(P.reason, "99 frames"));
 	CHECK(p_gets(FZC_MSG_NEED, 60, 5) == -EPROTO && strstr(P.reason, "less than 64"));
 	CHECK(p_gets(FZC_MSG_NEED, 64, 1) == -EPROTO);
+	CHECK(p_gets(FZC_MSG_NEED, 0, FZC_MAX_RUN + 1) == -EPROTO &&
+	      strstr(P.reason, "257 blocks at once"));
 	CHECK(fzc_p_rx(&P, &msg) == -EPROTO && strstr(P.reason, "committed image 5"));
 	CHECK(p_gets(FZC_MSG_FREEZE, 0, 0) == -EPROTO && strstr(P.reason, "type 7"));
 	CHECK(p_gets(FZC_MSG_REFUSE, 0, 0) == -ECONNREFUSED);
