@@ -254,6 +254,14 @@ void fzc_super_encode(const struct fzc_super *sb, struct fzc_page *page)
 	fzc_page_seal(page, FZC_PAGE_SUPER, sb->format, sb->seq, 0, 0);
 }
 
+/* What counts up is not near to its end: it would begin again, and old be taken for new. */
+static u64 highest_number(const struct fzc_super *sb)
+{
+	u64 n = max(max(sb->image.number, sb->freeze.number), max(sb->last_number, sb->building));
+
+	return max(n, max(sb->seq, sb->next_gen));
+}
+
 static int check_super(const struct fzc_super *sb, char *why)
 {
 	if (sb->role != FZC_PRIMARY && sb->role != FZC_SECONDARY)
@@ -266,6 +274,10 @@ static int check_super(const struct fzc_super *sb, char *why)
 		scnprintf(why, FZC_REASON_LEN,
 			  "superblock: current area %u and stage %u, expected 0 or 1", sb->cur,
 			  sb->stage_cur);
+	else if (highest_number(sb) > FZC_MAX_NUMBER)
+		scnprintf(why, FZC_REASON_LEN,
+			  "superblock: a number, sequence or generation is %llu, expected at most %llu",
+			  (unsigned long long)highest_number(sb), (unsigned long long)FZC_MAX_NUMBER);
 	else if (sb->image.number > sb->last_number && sb->role == FZC_PRIMARY)
 		scnprintf(why, FZC_REASON_LEN,
 			  "superblock: image %llu committed, expected at most %llu",

@@ -291,6 +291,12 @@ static int rx_full(struct fzc_pcore *p, u64 frame)
 
 static int rx_need(struct fzc_pcore *p, u64 first, u32 n)
 {
+	/* one after the other is what it says; many at once would take long, under a lock */
+	if (n > FZC_MAX_RUN) {
+		fzc_p_say(p, "the secondary asks for %u blocks at once, expected at most %u", n,
+			  FZC_MAX_RUN);
+		return -EPROTO;
+	}
 	if (first >= p->geo.blocks || n > p->geo.blocks - first) {
 		fzc_p_say(p, "the secondary asks for blocks %llu+%u, expected less than %llu",
 			  (unsigned long long)first, n, (unsigned long long)p->geo.blocks);

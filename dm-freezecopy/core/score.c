@@ -283,6 +283,8 @@ static bool sync_due(const struct fzc_score *s)
 {
 	if (s->fold_step == FOLD_SYNC)
 		return s->sync_fold;
+	if (s->session_new && s->dirty)
+		return true;
 	return s->link == FZC_SLINK_UP && written_prefix(s) > s->durable;
 }
 
@@ -330,7 +332,8 @@ static bool sync_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page 
 			return false;
 		if (s->sync_err || s->batch <= s->durable || s->link != FZC_SLINK_UP) {
 			sync_end(s);
-			return false;
+			act->kind = FZC_ACT_AGAIN;	/* a session may wait for it */
+			return true;
 		}
 		s->sync_step = SYNC_PROGRESS_WAIT;
 		progress_page(s, act, page);

@@ -97,8 +97,14 @@ static int load_damaged(struct fzc_score *s, const struct fzc_page *a, const str
 			  FZC_MAX_DAMAGED);
 		return -EINVAL;
 	}
-	for (i = 0; i < n; i++)
+	for (i = 0; i < n; i++) {
 		s->damaged[i] = le64_to_cpu(page->damaged.block[i]);
+		if (s->damaged[i] < s->geo.blocks)
+			continue;
+		fzc_s_say(s, "meta: damaged block %llu listed, expected less than %llu",
+			  (unsigned long long)s->damaged[i], (unsigned long long)s->geo.blocks);
+		return -EINVAL;
+	}
 	s->ndamaged = n;
 	return 0;
 }

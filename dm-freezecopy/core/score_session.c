@@ -119,7 +119,7 @@ static int rx_session(struct fzc_score *s, const struct fzc_session *n)
 		return session_refused(s, "a first copy over a committed image");
 	if (n->order == FZC_ORDER_RESUME && !fzc_id_equal(&n->stage, &sb->stage))
 		return session_refused(s, "another stage");
-	if (n->building <= sb->image.number ||
+	if (n->building <= sb->image.number || n->building > FZC_MAX_NUMBER / 2 ||
 	    (n->freeze.number && n->freeze.number != n->building))
 		return session_refused(s, "impossible image numbers");
 	s->session = *n;
@@ -146,7 +146,8 @@ void fzc_s_session_step(struct fzc_score *s)
 	const struct fzc_session *n = &s->session;
 	struct fzc_super *sb = &s->sb;
 
-	if (!s->session_new || s->fold_step || s->sync_step)
+	/* what came before is durable first: an ALL_SENT may count on it */
+	if (!s->session_new || s->fold_step || s->sync_step || s->dirty)
 		return;
 	s->session_new = false;
 	if (n->order != FZC_ORDER_RESUME)
@@ -200,6 +201,17 @@ static int rx_freeze(struct fzc_score *s, const struct fzc_msg *m)
 	return 0;
 }
 
+/* The first frame for the image that is being built of which DURABLE was not said; 0: none. */
+static u64 not_durable(const struct fzc_score *s)
+{
+	u64 f;
+
+	for (f = s->durable + 1; f <= s->frames; f++)
+		if (s->rx[f % FZC_MAX_RX].stage == s->sb.stage_cur)
+			return f;
+	return 0;
+}
+
 /* R14 */
 static int rx_all_sent(struct fzc_score *s, const struct fzc_msg *m)
 {
@@ -217,6 +229,11 @@ static int rx_all_sent(struct fzc_score *s, const struct fzc_msg *m)
 	if (m->frames != s->frames) {
 		fzc_s_say(s, "all sent after %llu frames, %llu came",
 			  (unsigned long long)m->frames, (unsigned long long)s->frames);
+		return -EPROTO;
+	}
+	if (not_durable(s)) {
+		fzc_s_say(s, "all sent before frame %llu is durable",
+			  (unsigned long long)not_durable(s));
 		return -EPROTO;
 	}
 	if (fzc_s_merging(s)) {
@@ -265,6 +282,11 @@ int fzc_s_rx(struct fzc_score *s, const struct fzc_msg *msg)
 	}
 	if (s->link != FZC_SLINK_UP) {
 		fzc_s_say(s, "frame of type %u before the session", msg->type);
+		return -EPROTO;
+	}
+	if (s->commit.number) {
+		fzc_s_say(s, "frame of type %u while image %llu is being committed", msg->type,
+			  (unsigned long long)s->commit.number);
 		return -EPROTO;
 	}
 	switch (msg->type) {
@@ -330,12 +352,30 @@ bool fzc_s_session_next(struct fzc_score *s, struct fzc_act *act)
 /* Which stage takes a block of @image; -1: none (R9). */
 static int stage_for(const struct fzc_score *s, u64 image)
 {
+	/* after ALL_SENT that stage is only read, and then emptied */
 	if (image == s->sb.building)
-		return s->sb.stage_cur;
+		return s->commit.number ? -1 : s->sb.stage_cur;
 	if (image == s->sb.building + 1 && s->sb.freeze.number == s->sb.building &&
 	    !fzc_s_merging(s) && !(s->sb.flags & FZC_SB_FIRST_COPY))
 		return !s->sb.stage_cur;
 	return -1;
+}
+
+/*
+ * R8: a frame of which DURABLE was not said and that has one of these blocks.  None
+ * is what it has to be: a slot is not written twice before the index names it.
+ */
+static const struct fzc_rx *same_blocks(const struct fzc_score *s, u64 first, u32 n)
+{
+	u64 f;
+
+	for (f = s->durable + 1; f <= s->frames; f++) {
+		const struct fzc_rx *rx = &s->rx[f % FZC_MAX_RX];
+
+		if (!rx->full && first < rx->first + rx->n && rx->first < first + n)
+			return rx;
+	}
+	return NULL;
 }
 
 static void stage_run(struct fzc_score *s, struct fzc_rx *rx)
@@ -375,6 +415,12 @@ struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, 
 			  (unsigned long long)first, n, direct ? " (direct)" : "",
 			  (unsigned long long)image, first_copy ? " direct blocks of" : "",
 			  (unsigned long long)s->sb.building);
+		return NULL;
+	}
+	if (same_blocks(s, first, n)) {
+		fzc_s_say(s, "blocks %llu+%u come before frame %llu with some of them is durable",
+			  (unsigned long long)first, n,
+			  (unsigned long long)same_blocks(s, first, n)->frame);
 		return NULL;
 	}
 	rx = &s->rx[++s->frames % FZC_MAX_RX];

@@ -26,6 +26,7 @@
 #define FZC_MAX_BLOCK		0x100000U
 #define FZC_MAX_BLOCKS		((u64)U32_MAX - 1)	/* slots name blocks with 32 bits */
 #define FZC_MAX_SLOTS		0xfffff000U
+#define FZC_MAX_NUMBER		(U64_MAX >> 1)	/* of an image, a generation, a page's sequence */
 #ifndef FZC_MAX_RUN		/* the simulator wants small bounds, to reach them */
 #define FZC_MAX_RUN		256U	/* blocks in one frame */
 #define FZC_COPY_BATCH		64	/* blocks in one step of a merge */

@@ -225,6 +225,8 @@ TEST(cores_primary_refuses_frames)
 	CHECK(p_gets(FZC_MSG_DURABLE, 99, 0) == -EPROTO && strstr(P.reason, "99 frames"));
 	CHECK(p_gets(FZC_MSG_NEED, 60, 5) == -EPROTO && strstr(P.reason, "less than 64"));
 	CHECK(p_gets(FZC_MSG_NEED, 64, 1) == -EPROTO);
+	CHECK(p_gets(FZC_MSG_NEED, 0, FZC_MAX_RUN + 1) == -EPROTO &&
+	      strstr(P.reason, "257 blocks at once"));
 	CHECK(fzc_p_rx(&P, &msg) == -EPROTO && strstr(P.reason, "committed image 5"));
 	CHECK(p_gets(FZC_MSG_FREEZE, 0, 0) == -EPROTO && strstr(P.reason, "type 7"));
 	CHECK(p_gets(FZC_MSG_REFUSE, 0, 0) == -ECONNREFUSED);
@@ -291,6 +293,10 @@ TEST(cores_secondary_refuses_sessions)
 	CHECK(session(n, "impossible image numbers") == -EPROTO);
 	n = good;
 	n.freeze.number = n.building + 1;
+	CHECK(session(n, "impossible image numbers") == -EPROTO);
+	n = good;
+	n.building = U64_MAX;
+	n.freeze.number = 0;
 	CHECK(session(n, "impossible image numbers") == -EPROTO);
 	CHECK(!session(good, ""));
 }
@@ -430,6 +436,101 @@ TEST(cores_secondary_lists_damage)
 		fzc_page_seal(d, FZC_PAGE_DAMAGED, S.sb.format, 1000, 0, 0);
 	}
 	CHECK(boot_s() == -EINVAL && strstr(S.reason, "481 damaged blocks"));
+	for (i = 0; i < 2; i++) {
+		struct fzc_page *d = page_at(&B, FZC_META, FZC_OFF_DAMAGED + i * FZC_PAGE);
+
+		d->damaged.n = cpu_to_le32(1);
+		d->damaged.block[0] = cpu_to_le64(1000);
+		fzc_page_seal(d, FZC_PAGE_DAMAGED, S.sb.format, 1000, 0, 0);
+	}
+	CHECK(boot_s() == -EINVAL && strstr(S.reason, "block 1000 listed, expected less than 1000"));
+}
+
+/* A primary that has the key and does not keep to R8 or R14. */
+TEST(cores_all_sent_too_early)
+{
+	struct fzc_rx *early, *ahead;
+	struct fzc_msg m;
+	u32 crc[1] = { 0 };
+
+	paired(64);
+	m = freeze_of(0, 1);
+	early = fzc_s_data(&S, S.frames + 1, m.image.number, 1, 1, false, false);
+	CHECK_OR_RETURN(early);
+	/* one for the next image may be under way, one for this must not */
+	ahead = fzc_s_data(&S, S.frames + 1, m.image.number + 1, 0, 1, false, false);
+	CHECK_OR_RETURN(ahead);
+	m.frames = S.frames;
+	CHECK(freeze_frame(m, FZC_MSG_ALL_SENT, "before frame 2 is durable") == -EPROTO);
+	fzc_s_data_done(&S, early, crc, 0);
+	settle();
+	CHECK(!freeze_frame(m, FZC_MSG_ALL_SENT, ""));
+	fzc_s_data_done(&S, ahead, crc, 0);
+	settle();
+	CHECK(S.sb.image.number == m.image.number && S.durable == S.frames);
+}
+
+TEST(cores_blocks_that_come_twice)
+{
+	struct fzc_rx *rx;
+	u32 crc[2] = { 0 };
+	u64 image;
+
+	paired(64);
+	image = S.sb.building;
+	rx = fzc_s_data(&S, 1, image, 4, 2, false, false);
+	CHECK_OR_RETURN(rx);
+	CHECK(!fzc_s_data(&S, 2, image, 5, 1, false, false) &&
+	      strstr(S.reason, "before frame 1 with some of them is durable"));
+	CHECK(!fzc_s_data(&S, 2, image, 3, 2, false, true));
+	/* written is not durable yet */
+	fzc_s_data_done(&S, rx, crc, 0);
+	CHECK(!fzc_s_data(&S, 2, image, 5, 1, false, false));
+	settle();
+	CHECK(fzc_s_data(&S, 2, image, 5, 1, false, false));
+}
+
+/* While every slot is looked at before the commit. */
+TEST(cores_frames_after_all_sent)
+{
+	struct fzc_msg m;
+	struct fzc_act act;
+
+	paired(64);
+	S.opts.verify = true;
+	m = freeze_of(0, 4);
+	CHECK(!fzc_s_rx(&S, &m));
+	while (fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_COPY)
+		carry_out(&B, &act);
+	CHECK(act.kind == FZC_ACT_COPY && S.commit.number == m.image.number);
+	CHECK(freeze_frame(m, FZC_MSG_ALL_SENT, "is being committed") == -EPROTO);
+	CHECK(freeze_frame(m, FZC_MSG_ABORT, "is being committed") == -EPROTO);
+	CHECK(!fzc_s_data(&S, S.frames + 1, m.image.number, 9, 1, false, false));
+	CHECK(fzc_s_data(&S, S.frames + 1, m.image.number + 1, 9, 1, false, true));
+	carry_out(&B, &act);
+	settle();
+	CHECK(S.sb.image.number == m.image.number);
+}
+
+/* What was put away when the connection was gone already. */
+TEST(cores_session_waits_for_what_came_before)
+{
+	struct fzc_session n;
+	struct fzc_rx *rx;
+	u32 crc[1] = { 7 }, slot;
+
+	paired(64);
+	rx = fzc_s_data(&S, 1, S.sb.building, 5, 1, false, false);
+	CHECK_OR_RETURN(rx);
+	part();
+	fzc_s_data_done(&S, rx, crc, 0);
+	n = offered();
+	CHECK(!session(n, ""));
+	settle();
+	CHECK(S.link == FZC_SLINK_UP);
+	slot = fzc_slots_find(&S.stage[S.sb.stage_cur], 5);
+	CHECK(slot != FZC_NO_SLOT &&
+	      *fzc_slot_flags(&S.stage[S.sb.stage_cur], slot) & FZC_SLOT_NAMED);
 }
 
 TEST(cores_all_sent_while_merging)

@@ -488,7 +488,7 @@ test_dump() {
 	local before
 	make_metadata
 	before=$(hash_of "$meta")
-	ctl 0 '^superblock.image.label = seven' dump "$meta"
+	ctl 0 '^superblock.image.label = seven\?$' dump "$meta"
 	ctl 0 '^changed_0.ranges = 0 5-7 8191' dump "$meta"
 	ctl 0 '^unsent.ranges = 9$' dump "$meta"
 	ctl 0 'superblock.flags = \["clean"\]' dump "$meta"

@@ -159,8 +159,12 @@ static struct fzc_super some_super(void)
 	sb.flags &= FZC_SB_FLAGS;
 	sb.cur = test_below(2);
 	sb.stage_cur = test_below(2);
-	sb.last_number |= 1ULL << 63;
-	sb.image.number &= ~(1ULL << 63);
+	sb.last_number = FZC_MAX_NUMBER - test_below(1000);
+	sb.image.number &= FZC_MAX_NUMBER / 2;
+	sb.freeze.number &= FZC_MAX_NUMBER;
+	sb.building &= FZC_MAX_NUMBER;
+	sb.next_gen &= FZC_MAX_NUMBER;
+	sb.seq &= FZC_MAX_NUMBER;
 	sb.image.label[FZC_NAME_LEN - 1] = 0;
 	sb.freeze.label[FZC_NAME_LEN - 1] = 0;
 	for (u32 i = 0; i < FZC_NR_DEVS; i++)
@@ -229,6 +233,12 @@ TEST(ondisk_super_refused)
 	CHECK(decode(&sb) == -EINVAL && strstr(why, "area"));
 	sb = some_super();
 	sb.role = FZC_PRIMARY;
-	sb.image.number = sb.last_number + 1;
+	sb.last_number = sb.image.number - 1;
 	CHECK(decode(&sb) == -EINVAL && strstr(why, "image"));
+	sb = some_super();
+	sb.next_gen = FZC_MAX_NUMBER + 1;
+	CHECK(decode(&sb) == -EINVAL && strstr(why, "generation is 9223372036854775808"));
+	sb = some_super();
+	sb.building = U64_MAX;
+	CHECK(decode(&sb) == -EINVAL && strstr(why, "generation is 18446744073709551615"));
 }

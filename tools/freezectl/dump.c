@@ -263,6 +263,15 @@ static void put_diff(struct json_object *o, const struct offline *f)
 	offline_index_free(&slots, mem);
 }
 
+/* What was on a disk may be meant for a terminal. */
+static void print_text(const char *path, const char *text)
+{
+	printf("%s = ", path);
+	for (; *text; text++)
+		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
+	putchar('\n');
+}
+
 /* "superblock.image.number = 7" */
 static void print_flat(const char *path, struct json_object *o)
 {
@@ -274,7 +283,7 @@ static void print_flat(const char *path, struct json_object *o)
 			print_flat(sub, value);
 		}
 	} else if (json_object_is_type(o, json_type_string)) {
-		printf("%s = %s\n", path, json_object_get_string(o));
+		print_text(path, json_object_get_string(o));
 	} else {
 		printf("%s = %s\n", path,
 		       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));

@@ -35,7 +35,7 @@ static void write_super(int fd, const struct fzc_geometry *geo)
 	struct fzc_super sb = {
 		.role = FZC_PRIMARY, .flags = FZC_SB_CLEAN, .format = FORMAT, .seq = 10,
 		.pair.b = { 0x6f, 0x0c }, .sectors = SECTORS, .block_size = BLOCK,
-		.regions = geo->regions, .image.number = 7, .image.label = "seven",
+		.regions = geo->regions, .image.number = 7, .image.label = "seven\033",
 		.last_number = 7, .next_gen = 4, .gen = { 3, 0 }, .log = { LOG, 0 },
 		.unsent_tag = 4,
 	};
