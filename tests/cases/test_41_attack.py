@@ -103,7 +103,9 @@ def test_recorded_session(pair):
     assert pair.dump("secondary").read_bytes() == before
     pair.start("primary")
     pair.wait_connected()
-    scenes.deliver(pair, pair.load(**scenes.STEADY))
+    pair.primary.run(f"dd if=/dev/urandom of={DEVICE} bs=64k count=4 seek=8 oflag=direct")
+    pair.wait_image(pair.freeze())
+    assert pair.dump("primary").read_bytes() == pair.dump("secondary").read_bytes() != before
 
 
 def test_false_peers(pair):
