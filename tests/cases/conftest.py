@@ -241,6 +241,7 @@ class Pair:
         self.machines, self.net = machines, machines.net
         self.primary, self.secondary = machines.primary, machines.secondary
         self.writer, self.size, self.block, self.options = 0, 64 * MIB, 4096, {}
+        self.key = None		# the file of the key that both sides prove
         self.paths = {}		# (side, disk): what the table names instead of the disk itself
         self.dir = vm.VM / "images"
         shutil.rmtree(self.dir, ignore_errors=True)
@@ -263,9 +264,19 @@ class Pair:
             self.start("secondary")
             self.start("primary")
 
+    def use_key(self):
+        """Before the sides are started."""
+        self.key = f"key = {os.urandom(32).hex()}\n"
+
+    def bring_key(self, side):
+        """A machine that was booted anew does not have it."""
+        if self.key:
+            self.side(side).run("[ -e /etc/freezecopy/vol.key ] || freezectl key import vol", stdin=self.key)
+
     def table(self, side, **more):
         words = {"primary": {"peer": "192.0.2.2:7744"}, "secondary": {"listen": "192.0.2.2:7744"}}[side]
-        words = {**words, "block": self.block, "auth": "none", "pair": UUID}
+        proven = {"key": ":32:logon:freezecopy:vol"} if self.key else {"auth": "none"}
+        words = {**words, "block": self.block, **proven, "pair": UUID}
         words.update((k, v) for k, v in self.options.items() if k not in ADDRESS)
         words.update(self.options.get(side, {}))
         words.update(more)
@@ -274,6 +285,7 @@ class Pair:
         return " ".join(["0", str(self.size // 512), "freezecopy", side, *disks, str(len(opts)), *opts])
 
     def start(self, side, check=True, **more):
+        self.bring_key(side)
         return self.side(side).run(["dmsetup", "create", NAME, "--uuid", f"FREEZECOPY-{UUID}",
                                     "--table", self.table(side, **more)], check=check)
 

@@ -133,6 +133,11 @@ def test_every_side_says_what_is_wrong(pair):
     said = pair.start("secondary", check=False, key=":32:logon:freezecopy:nobody")
     assert not said.ok
     assert "key freezecopy:nobody: not in this process's keyrings" in pair.secondary.run("dmesg").out
+    # one that is none
+    pair.secondary.run(["keyctl", "add", "logon", "freezecopy:short", "0123456789", "@u"])
+    said = pair.start("secondary", check=False, key=":32:logon:freezecopy:short")
+    assert not said.ok
+    assert "key freezecopy:short: has 10 bytes, expected 32" in pair.secondary.run("dmesg").out
     pair.start("secondary")
     scenes.deliver(pair, load)
     scenes.finish(pair, load)

@@ -66,6 +66,7 @@ class Life:
         self.small = draw.random() < 0.2	# the primary's diff volume
         self.verify = draw.random() < 0.3
         self.rounds = draw.randint(4, 7)
+        self.key = draw.random() < 0.5
 
     # -- one volume
 
@@ -73,6 +74,8 @@ class Life:
         unload(self.machines)
         self.machines.clean()
         self.pair = Pair(self.machines)
+        if self.key:
+            self.pair.use_key()
         self.pair.create(block=self.block, size=self.size, diff=20 * MIB, start=False,
                          primary={"assume": "identical"},
                          secondary={"verify": "yes"} if self.verify else {})
@@ -103,7 +106,8 @@ class Life:
         lost = number == self.rounds
         strike = "lost" if lost else rnd.choices(list(STRIKES), STRIKES.values())[0]
         aim = rnd.choice(list(AIMS))
-        self.line.update(strike=strike, aim=aim, block=self.block, small=self.small, verify=self.verify)
+        self.line.update(strike=strike, aim=aim, block=self.block, small=self.small, verify=self.verify,
+                         key=self.key)
         if self.load is None or not self.load.job.running:
             self.start_load(rnd)
         self.aim(aim, rnd)
@@ -381,6 +385,7 @@ def unload(machines):
 
 
 def start_in_background(pair, side):
+    pair.bring_key(side)
     return pair.side(side).background(["dmsetup", "create", NAME, "--uuid", f"FREEZECOPY-{UUID}",
                                        "--table", pair.table(side)])
 
