@@ -40,7 +40,7 @@ endif
 .DEFAULT_GOAL := all
 .PHONY: all module tools setup install uninstall machines demo check check-long style unit unit-mutants sim \
 	sim-matrix sim-matrix-list failures failures-check coverage \
-	sim-mutants model freezectl-tests cases cases-bugs bench bench-quick bench-profile bench-coalesce bench-outage check-kernels \
+	sim-mutants model fuzz fuzz-replay fuzz-bugs freezectl-tests cases cases-bugs bench bench-quick bench-profile bench-coalesce bench-outage check-kernels \
 	check-debug debug-bugs torture torture-fs torture-postgres torture-plant torture-report powercut powercut-bugs \
 	kunit \
 	clean help
@@ -126,6 +126,20 @@ sim-mutants: setup ## every rule removed, one at a time: the simulator must noti
 model: ## the protocol explored with Spin, as it is and without each of its rules
 	@scripts/setup model
 	@tests/model/run $(BUILD)/model
+
+fuzz: ## any bytes to decoders and cores: SECONDS= or RUNS= for each target (K= takes one)
+	@scripts/setup fuzz
+	@$(MAKE) -C tests/fuzz BUILD=$(BUILD) all programs
+	@tests/fuzz/run $(BUILD) $(if $(SECONDS),--seconds $(SECONDS)) \
+		$(if $(RUNS),--runs $(RUNS)) $(K)
+
+fuzz-replay: setup ## what fuzzing found and learnt, once more, without clang
+	@$(MAKE) -C tests/fuzz BUILD=$(BUILD) replay
+
+fuzz-bugs: ## checks removed from the core, one at a time: the fuzzers must notice (K= takes one)
+	@scripts/setup fuzz
+	@$(MAKE) -C tests/fuzz BUILD=$(BUILD) programs
+	@/usr/bin/python3 tests/fuzz/bugs.py $(BUILD) $(K)
 
 freezectl-tests: tools ## tests of freezectl that need no module
 	@$(MAKE) -C tools/freezectl BUILD=$(BUILD) check

@@ -277,7 +277,8 @@ static int check_super(const struct fzc_super *sb, char *why)
 	else if (highest_number(sb) > FZC_MAX_NUMBER)
 		scnprintf(why, FZC_REASON_LEN,
 			  "superblock: a number, sequence or generation is %llu, expected at most %llu",
-			  (unsigned long long)highest_number(sb), (unsigned long long)FZC_MAX_NUMBER);
+			  (unsigned long long)highest_number(sb),
+			  (unsigned long long)FZC_MAX_NUMBER);
 	else if (sb->image.number > sb->last_number && sb->role == FZC_PRIMARY)
 		scnprintf(why, FZC_REASON_LEN,
 			  "superblock: image %llu committed, expected at most %llu",

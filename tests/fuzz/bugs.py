@@ -1,0 +1,111 @@
+#!/usr/bin/python3
+# SPDX-License-Identifier: GPL-2.0-only
+"""Remove one check at a time from the core and see that its fuzz target notices, from the seeds
+alone, within so many executions.  A bug that is not found is a hole in the target.
+
+usage: bugs.py BUILD-FOLDER [NAME]"""
+
+import os
+import pathlib
+import re
+import shutil
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+HOUSE = HERE.parent.parent
+
+# (name, what is broken, target, executions, file of the core, text, replacement)
+BUGS = [
+    ("data-n", "a DATA frame may have any number of blocks", "wire", 1000000, "wire.c",
+     "		  f->n && f->n <= FZC_MAX_RUN &&\n", "		  f->n &&\n"),
+    ("data-first", "the last blocks of a DATA frame may be beyond the volume", "wire", 1000000,
+     "wire.c", "f->first < geo->blocks && f->n <= geo->blocks - f->first,",
+     "f->first < geo->blocks,"),
+    ("need-n", "a NEED may ask for blocks beyond the last possible one", "wire", 1000000, "wire.c",
+     "need ? msg->n && msg->n <= FZC_MAX_BLOCKS - msg->first : !msg->n,",
+     "need ? msg->n : !msg->n,"),
+    ("control-length", "the payload of a control frame may have any length", "wire", 100000,
+     "wire.c", "f->length == payload_size[f->type],", "true,"),
+    ("label-end", "a label on the wire need not end", "wire", 1000000, "wire.c",
+     "strnlen(from, size) < size, \"a text", "true, \"a text"),
+    ("address-groups", "an IPv6 address may have a group too many after ::", "table", 1000000,
+     "args.c", "GROUPS - 1 - head / 2, true", "GROUPS, true"),
+    ("address-end", "what stands behind an address is ignored", "table", 1000000, "args.c",
+     "if (!take_ip(&p, a) || (*p && *p != ':')) {", "if (!take_ip(&p, a)) {"),
+    ("need-volume", "the primary marks blocks that the volume does not have", "primary", 300000,
+     "pcore_session.c", "	if (first >= p->geo.blocks || n > p->geo.blocks - first) {",
+     "	if (0) {"),
+    ("committed-early", "an image is committed whose ALL_SENT was not said", "primary", 300000,
+     "pcore_session.c", "	if (p->phase != FZC_PHASE_SENT || img->number",
+     "	if (img->number"),
+    ("r12", "a slot is used again while it is read", "primary", 1000000, "slots.c",
+     "	if (*fzc_slot_reads(s, slot))\n		fzc_slot_set_state", "	if (0)\n		fzc_slot_set_state"),
+    ("all-sent-early", "an image is committed with frames of it under way", "secondary", 300000,
+     "score_session.c", "	if (not_durable(s)) {", "	if (0) {"),
+    ("all-sent-count", "an image is committed with frames of it missing", "secondary", 300000,
+     "score_session.c", "	if (m->frames != s->frames) {", "	if (0) {"),
+    ("same-block", "two frames for one block are taken", "secondary", 1000000,
+     "score_session.c", "	if (same_blocks(s, first, n)) {", "	if (0) {"),
+    ("index-slot", "an index page may name a slot that the volume does not have", "load", 1000000,
+     "slots.c", "	if (slot >= s->nslots || block >= blocks ||", "	if (block >= blocks ||"),
+    ("index-block", "an index page may name a block that the volume does not have", "load",
+     1000000, "slots.c", "	if (slot >= s->nslots || block >= blocks ||",
+     "	if (slot >= s->nslots ||"),
+    ("stage-number", "a superblock may name a third stage", "load", 1000000, "ondisk.c",
+     "	else if (sb->cur > 1 || sb->stage_cur > 1)", "	else if (0)"),
+]
+FLAGS = ["-timeout=5", "-rss_limit_mb=1024", "-detect_leaks=0", "-entropic=0", "-max_len=128",
+         "-print_final_stats=1", "-seed=1"]
+
+
+def plant(folder, bug):
+    """A copy of what the targets are built of, with one text replaced."""
+    _, _, _, _, name, text, replacement = bug
+    for part in ("dm-freezecopy", "tests/fuzz", "tests/sim", "tools/freezectl"):
+        shutil.copytree(HOUSE / part, folder / part)
+    path = folder / "dm-freezecopy/core" / name
+    source = path.read_text()
+    if source.count(text) != 1:
+        sys.exit(f"{bug[0]}: its text is {source.count(text)} times in {name}, expected once")
+    path.write_text(source.replace(text, replacement))
+
+
+def hunt(build, folder, bug):
+    """Executions until it was found, or None."""
+    target, runs = bug[2], bug[3]
+    program, seeds = folder / "build/fuzz" / target, folder / "seeds"
+    subprocess.run(["make", "-s", "-C", folder / "tests/fuzz", f"BUILD={folder / 'build'}", program],
+                   check=True)
+    seeds.mkdir()
+    subprocess.run([build / "fuzz-replay" / target, "--seeds", seeds], check=True)
+    env = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=4:malloc_context_size=0"}
+    result = subprocess.run([program, *FLAGS, f"-runs={runs}", f"-artifact_prefix={folder}/", seeds],
+                            capture_output=True, text=True, errors="replace", env=env)
+    executed = re.findall(r"number_of_executed_units: (\d+)", result.stderr)
+    return int(executed[-1]) if result.returncode and executed else None
+
+
+def main():
+    build = pathlib.Path(sys.argv[1])
+    wanted = [bug for bug in BUGS if bug[0] in sys.argv[2:] or not sys.argv[2:]]
+    if not wanted:
+        sys.exit(f"bugs: no {sys.argv[2]}; there are {', '.join(bug[0] for bug in BUGS)}")
+    found = 0
+    for bug in wanted:
+        folder = build / "fuzz-bugs" / bug[0]
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        plant(folder, bug)
+        runs = hunt(build, folder, bug)
+        found += runs is not None
+        print(f"{'ok  ' if runs is not None else 'FAIL'}  {bug[0]} ({bug[2]}): {bug[1]}: "
+              + (f"found in {runs} executions" if runs is not None else
+                 f"not found in {bug[3]} executions"), flush=True)
+        shutil.rmtree(folder)
+    print(f"{found} passed, {len(wanted) - found} failed")
+    return found != len(wanted)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

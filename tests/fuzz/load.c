@@ -1,0 +1,167 @@
+// SPDX-License-Identifier: GPL-2.0-only
+/*
+ * Metadata that is not what it was: a stopped or a crashed side's disks, some bytes
+ * of them changed, with checksums made right or left wrong.  Loading refuses with a
+ * reason, or what was loaded is worked with.
+ */
+#include "load.h"
+
+struct image {
+	bool made;
+	bool second;
+	u32 slots[2];
+	struct fzc_opts opts;
+	struct disk disk[FZC_NR_DEVS];
+};
+
+static struct image images[NR_IMAGES];
+
+/* The n-th story's disks at its end, as a power cut leaves them. */
+static void make_image(struct image *img, u32 n)
+{
+	u8 story[MAX_SEED];
+	struct in in = { story, story };
+	u32 i;
+
+	img->made = true;
+	img->second = n < SECONDARY_SEEDS;
+	img->slots[0] = MAX_SLOTS;
+	img->slots[1] = img->second ? 20 : 0;
+	in.end += img->second ? secondary_seed(n, story) : primary_seed(n - SECONDARY_SEEDS, story);
+	in.p++;		/* which sizes they have */
+	shell_make(img->second, img->slots[0], img->slots[1]);
+	if (!img->second)
+		W.opts.pair = fresh_id();
+	MUST(!shell_boot());
+	shell_settle();
+	if (img->second) {
+		secondary_begin(true);
+		secondary_steps(&in);
+	} else {
+		primary_begin(true);
+		primary_steps(&in);
+	}
+	shell_crash();
+	img->opts = W.opts;
+	for (i = 0; i < FZC_NR_DEVS; i++)
+		img->disk[i] = W.cur[i];
+}
+
+void image_take(u32 n)
+{
+	struct image *img = &images[n];
+	u32 i, p;
+
+	if (!img->made)
+		make_image(img, n);
+	shell_make(img->second, img->slots[0], img->slots[1]);
+	W.opts = img->opts;
+	for (i = 0; i < FZC_NR_DEVS; i++) {
+		W.cur[i].used = img->disk[i].used;
+		for (p = 0; p < MAX_PAGES; p++)
+			if (img->disk[i].used >> p & 1)
+				W.cur[i].page[p] = img->disk[i].page[p];
+		memcpy(W.cur[i].val, img->disk[i].val, sizeof(W.cur[i].val));
+	}
+	W.errors = true;
+}
+
+/* A field of a page: set, added to, or as the input says. */
+static void change_field(struct in *in, u8 *at, u8 how)
+{
+	u32 n = 1U << (how & 3), i;
+	u64 v = 0;
+
+	for (i = 0; i < n; i++)
+		v |= (u64)at[i] << 8 * i;
+	switch (how >> 2 & 3) {
+	case 0:
+		v = take_n(in, n);
+		break;
+	case 1:
+		v += take(in) - 128;
+		break;
+	case 2:
+		v = U64_MAX - take(in);
+		break;
+	case 3:
+		v ^= 1ULL << take(in) % (8 * n);
+		break;
+	}
+	for (i = 0; i < n; i++)
+		at[i] = v >> 8 * i;
+}
+
+/* As the core does it, over whatever the page says. */
+static void seal(struct fzc_page *page)
+{
+	struct fzc_page_head h = page->head;
+
+	fzc_page_seal(page, le16_to_cpu(h.kind), le64_to_cpu(h.format), le64_to_cpu(h.seq),
+		      le64_to_cpu(h.tag), le32_to_cpu(h.index));
+}
+
+void image_damage(struct in *in)
+{
+	static const u8 devs[] = { FZC_META, FZC_META, FZC_DIFF, FZC_DIFF_B };
+	u8 n = take(in) % 8, where, how;
+
+	while (n--) {
+		struct fzc_page *page;
+		struct disk *d;
+		u32 p, at;
+
+		where = take(in);
+		how = take(in);
+		d = &W.cur[devs[where & 3]];
+		p = (where >> 2) % MAX_PAGES;
+		page = &d->page[p];
+		/* the header and the superblock's fields more often than the rest */
+		at = how & 0x20 ? take_n(in, 2) % (FZC_PAGE - 7) : 4 * take(in) % (FZC_PAGE - 7);
+		d->used |= 1U << p;
+		change_field(in, (u8 *)page + at, how);
+		if (how & 0x40)		/* as if the other copy had never been */
+			memset(&d->page[p ^ 1], 0, FZC_PAGE);
+		d->used |= how & 0x40 ? 1U << (p ^ 1) : 0;
+		if (!(how & 0x80))
+			seal(page);
+	}
+}
+
+static void run(const u8 *data, size_t len)
+{
+	struct in in = { data, data + len };
+
+	image_take(take(&in) % NR_IMAGES);
+	image_damage(&in);
+	if (W.second)
+		secondary_begin(false);
+	else
+		primary_begin(false);
+	if (shell_boot()) {
+		shell_free();
+		return;
+	}
+	shell_settle();
+	if (W.second) {
+		secondary_steps(&in);
+		secondary_end();
+	} else {
+		primary_steps(&in);
+		primary_end();
+	}
+}
+
+static void seeds(void (*emit)(const void *data, size_t len))
+{
+	u8 buf[2 + MAX_SEED] = { 0 };
+	u32 n;
+
+	for (n = 0; n < NR_IMAGES; n++) {
+		buf[0] = n;
+		emit(buf, 2 + (n < SECONDARY_SEEDS ? secondary_seed(n, buf + 2) :
+						     primary_seed(n - SECONDARY_SEEDS, buf + 2)));
+	}
+}
+
+const struct target target_load = { "load", run, seeds };

@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* Disks to be loaded: those that the stories of either side leave, and damage to them. */
+#ifndef FUZZ_LOAD_H
+#define FUZZ_LOAD_H
+
+#include "cores.h"
+
+#define NR_IMAGES	(SECONDARY_SEEDS + PRIMARY_SEEDS)
+
+/* Onto the disks of W, whose role and sizes it gives. */
+void image_take(u32 n);
+/* Some fields of its pages become others. */
+void image_damage(struct in *in);
+
+#endif /* FUZZ_LOAD_H */

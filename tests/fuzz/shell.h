@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/*
+ * What the targets that run a whole core have around it: disks of memory with a
+ * volatile cache, and the actions that are under way.
+ *
+ * The content of a block, or of a slot, is one number; 0 is zeroes.
+ */
+#ifndef FUZZ_SHELL_H
+#define FUZZ_SHELL_H
+
+#include "fuzz.h"
+#include "../../dm-freezecopy/core/pcore.h"
+#include "../../dm-freezecopy/core/score.h"
+
+#define MAX_BLOCKS	24U
+#define MAX_SLOTS	130U	/* two pages of an index */
+#define MAX_PAGES	16U
+#define MAX_PENDING	32U
+
+struct disk {
+	struct fzc_page page[MAX_PAGES];
+	u32 used;			/* pages that were written, a bit each */
+	u32 val[MAX_SLOTS];		/* by block on DATA, else by slot */
+};
+
+struct pending {
+	bool used;
+	struct fzc_act act;
+	struct fzc_page page;
+};
+
+struct shell {
+	bool second;
+	struct fzc_geometry geo;
+	struct fzc_opts opts;
+	void *mem;
+	struct disk cur[FZC_NR_DEVS];	/* what a read returns */
+	struct disk dur[FZC_NR_DEVS];	/* what a power cut leaves */
+	struct pending pending[MAX_PENDING];
+	u32 chunks;			/* that the core holds */
+	bool dropped;			/* the core gave up the connection */
+	bool errors;			/* some I/O failed, or a disk holds what nobody wrote */
+	u64 synced;			/* host flushes up to this ticket are done... */
+	int sync_err;
+	struct fzc_msg sent;		/* the last control frame */
+	u64 sends[FZC_NR_MSG];
+	u64 events[FZC_NR_EVENTS];
+};
+
+/* One runs at a time. */
+extern struct shell W;
+extern struct fzc_pcore P;
+extern struct fzc_score S;
+
+/* A node of @role with blank disks and a volume of all blocks but some sectors. */
+void shell_make(bool second, u32 slots_a, u32 slots_b);
+/* Load and start: 0, or what the core said. */
+int shell_boot(void);
+/* Power is cut.  Then boot, or give the memory back. */
+void shell_crash(void);
+void shell_free(void);
+
+/* Ask the core once; false: nothing to do. */
+bool shell_next(void);
+/* The @n-th action under way ends; false: there is none. */
+bool shell_end(u32 n, bool fails);
+/* All that there is to do, without errors. */
+void shell_settle(void);
+/* As much as @n steps of it. */
+void shell_run(struct in *in, u32 n);
+
+/* What a number, an id of the peer may be: the right one, one near by, or any. */
+u64 any_number(struct in *in, u64 right);
+struct fzc_id any_id(struct in *in, const struct fzc_id *right);
+struct fzc_img any_image(struct in *in, const struct fzc_img *right);
+struct fzc_id fresh_id(void);
+
+static inline u32 value_crc(u32 val)
+{
+	return val * 2654435761U ^ 0x5a5a;
+}
+
+#endif /* FUZZ_SHELL_H */
