@@ -192,12 +192,14 @@ def next_freeze(pair):
 
 
 def create_by_freezectl(pair, block=4096):
-    """The volume as a user makes it."""
+    """The volume as a user makes it, with a key."""
+    pair.use_key()
     own = {"secondary": ["--diff-a", BY_ID + "diffa", "--diff-b", BY_ID + "diffb", "--listen", "192.0.2.2"],
            "primary": ["--diff", BY_ID + "diff", "--peer", "192.0.2.2", "--assume-identical"]}
     for side, words in own.items():
+        pair.bring_key(side)
         pair.side(side).run(["freezectl", "create", NAME, side, "--meta", BY_ID + "meta",
-                             "--data", BY_ID + "data", "--block-size", block, *words, "--insecure"])
+                             "--data", BY_ID + "data", "--block-size", block, *words, "--key", "vol"])
     pair.primary.run(["freezectl", "wait", NAME, "connected", "--timeout", "60"])
 
 
