@@ -332,7 +332,7 @@ test_status_of_a_running_volume() {
 		s = json.load(open(sys.argv[1]))
 		assert s['mode'] == 'freezing' and s['connection'] == 'connected'
 		assert s['pair_uuid'].startswith('6f0c0000-0000-')
-		assert s['image']['number'] == 6 and s['image']['label'] == 'a "b"'
+		assert s['image']['number'] == 6 and s['image']['label'] == 'a "b"\x1b'
 		assert 60 <= s['image']['age_seconds'] < 70
 		assert s['freeze'] == {'number': 7, 'bytes_total': 4096000, 'bytes_left': 1024000,
 		                       'seconds': 1.5}, s['freeze']
@@ -348,9 +348,12 @@ test_status_of_a_running_volume() {
 		assert s['devices']['diff'] == {'path': None, 'number': '254:2', 'error': True}
 		assert s['events']['number'] == 42 and s['events']['cut'] == 7
 		assert s['events']['short'] == 1 and s['events']['paced'] == 4
+		assert s['auth'] == {'key': None, 'key_id': '0abc000000000000', 'cipher': 'AES-256-GCM'}, s['auth']
 		assert s['error'] == 'diff: write failed'
 	END
 	"$HELPERS/view_test" text >"$work/out"
+	grep -q 'key  *0abc000000000000, AES-256-GCM' "$work/out" || fail "no key"
+	grep -q 'ago, "a "b"?"$' "$work/out" || fail "a label commands the terminal: $(cat "$work/out")"
 	grep -qE 'freeze +\[#{22}\.{8}\] +75 %  1000 KiB left, image 7, 1.5 s' "$work/out" ||
 		fail "no bar: $(cat "$work/out")"
 	grep -qE 'peer +192.0.2.2:7744, connected, heard [0-9] s ago' "$work/out" || fail "no peer"

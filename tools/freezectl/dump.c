@@ -263,15 +263,6 @@ static void put_diff(struct json_object *o, const struct offline *f)
 	offline_index_free(&slots, mem);
 }
 
-/* What was on a disk may be meant for a terminal. */
-static void print_text(const char *path, const char *text)
-{
-	printf("%s = ", path);
-	for (; *text; text++)
-		putchar((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text);
-	putchar('\n');
-}
-
 /* "superblock.image.number = 7" */
 static void print_flat(const char *path, struct json_object *o)
 {
@@ -283,7 +274,9 @@ static void print_flat(const char *path, struct json_object *o)
 			print_flat(sub, value);
 		}
 	} else if (json_object_is_type(o, json_type_string)) {
-		print_text(path, json_object_get_string(o));
+		printf("%s = ", path);
+		print_safely(stdout, json_object_get_string(o), SIZE_MAX);
+		putchar('\n');
 	} else {
 		printf("%s = %s\n", path,
 		       json_object_to_json_string_ext(o, JSON_C_TO_STRING_PLAIN));

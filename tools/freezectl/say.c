@@ -28,6 +28,12 @@ void note(const char *fmt, ...)
 	va_end(ap);
 }
 
+void print_safely(FILE *out, const char *text, size_t max)
+{
+	for (; max && *text; max--, text++)
+		fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
+}
+
 int say_usage(const char *verb, const char *fmt, ...)
 {
 	va_list ap;

@@ -3,6 +3,9 @@
 #ifndef FREEZECTL_SAY_H
 #define FREEZECTL_SAY_H
 
+#include <stddef.h>
+#include <stdio.h>
+
 /* As in the core's port.h, for files that do without it. */
 #define __printf(a, b)		__attribute__((format(printf, a, b)))
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
@@ -29,6 +32,9 @@ int __printf(2, 3) say(enum fc_exit code, const char *fmt, ...);
 
 /* Print a line to stderr: something to know that is no error. */
 void __printf(1, 2) note(const char *fmt, ...);
+
+/* What somebody else wrote, @max bytes at most: nothing of it commands a terminal. */
+void print_safely(FILE *out, const char *text, size_t max);
 
 /* Wrong arguments of a verb: getopt has printed the reason, or @fmt is it. */
 int __printf(2, 3) say_usage(const char *verb, const char *fmt, ...);

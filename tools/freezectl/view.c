@@ -293,10 +293,11 @@ static void text_image(FILE *out, const struct fzc_query *q)
 	}
 	if (localtime_r(&t, &tm))
 		strftime(when, sizeof(when), "%Y-%m-%d %H:%M:%S", &tm);
-	fprintf(out, "  image       %llu of %s, %llu s ago%s%.*s%s\n",
+	fprintf(out, "  image       %llu of %s, %llu s ago%s",
 		(unsigned long long)q->image.number, when, (unsigned long long)age(q->image.time),
-		q->image.label[0] ? ", \"" : "", FZC_LABEL_LEN, q->image.label,
-		q->image.label[0] ? "\"" : "");
+		q->image.label[0] ? ", \"" : "");
+	print_safely(out, q->image.label, FZC_LABEL_LEN);
+	fprintf(out, "%s\n", q->image.label[0] ? "\"" : "");
 }
 
 static void text_auth(FILE *out, const struct fzc_query *q)

@@ -21,7 +21,7 @@ static void fill(struct view *v)
 		.connection = FZC_CONN_CONNECTED, .phase = FZC_PHASE_DELIVERING,
 		.pair_uuid = { 0x6f, 0x0c }, .peer = "192.0.2.2:7744",
 		.last_contact = time(NULL) - 2,
-		.image = { .number = 6, .id = { 1 }, .time = time(NULL) - 60, .label = "a \"b\"" },
+		.image = { .number = 6, .id = { 1 }, .time = time(NULL) - 60, .label = "a \"b\"\033" },
 		.freezing = { .number = 7, .id = { 2 } },
 		.freeze_total = 1000, .freeze_left = 250, .freeze_ms = 1500,
 		.copy_total = 100, .copy_left = 100, .merge_total = 10, .merge_left = 1,
@@ -32,6 +32,7 @@ static void fill(struct view *v)
 		.devices = { { 254, 0 }, { 254, 1 }, { 254, 2 } }, .diff_error = 1,
 		.error = "diff: write failed", .diff_short = 3, .pacing = 2, .paced = 11,
 		.ev_short = 1, .ev_paced = 4, .mem_maps = 21, .mem_slots = 22, .mem_io = 23,
+		.auth = 1, .cipher = FZC_SESSION_AES_GCM, .key_id = { 0x0a, 0xbc },
 		.tx_saved = 3 << 20,
 	};
 }
