@@ -76,7 +76,7 @@ def write_pattern(pair):
                      stdin=text + bytes(MIB - len(text)))
 
 
-@pytest.mark.parametrize("proven", [True, False])
+@pytest.mark.parametrize("proven", [True, pytest.param(False, marks=long)])
 def test_nothing_can_be_read_on_the_wire(pair, proven):
     """The words of a block, and those of the protocol; without a key both are there to be found."""
     keys(pair)
@@ -108,6 +108,21 @@ def test_freeze_kill_recover(pair, block):
     pair.wait_disconnected("secondary")
     pair.recover()
     pair.check(pair.dump("secondary"), freeze=number)
+
+
+def test_more_than_one_key_takes(pair):
+    """A first copy of more than the 64 MiB after which both ends replace the key of a direction."""
+    pair.use_key()
+    pair.create(size=80 * MIB, start=False)
+    pair.primary.run(f"dd if=/dev/urandom of={BY_ID}data bs=1M count=80 oflag=direct", timeout=120)
+    pair.start("secondary")
+    pair.start("primary")
+    pair.wait_in_sync(timeout=300)
+    pair.wait_image(pair.freeze())
+    after = pair.status("primary")
+    assert after["tx"] > 80 * MIB and after["ev_connect"] == 1
+    pair.wait_merged("secondary")
+    assert pair.dump("primary").read_bytes() == pair.dump("secondary").read_bytes()
 
 
 def test_every_side_says_what_is_wrong(pair):
@@ -143,6 +158,7 @@ def test_every_side_says_what_is_wrong(pair):
     scenes.finish(pair, load)
 
 
+@long
 def test_primary_without_a_key(pair):
     """It is told why, and the secondary that wants a proof goes on listening."""
     keys(pair)
@@ -199,6 +215,7 @@ def test_rotation(pair):
     scenes.finish(pair, load)
 
 
+@long
 def test_old_key_is_not_taken_when_both_have_switched(pair):
     """Whoever has only the one before is refused, although it is in the file yet."""
     keys(pair)

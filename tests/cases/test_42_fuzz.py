@@ -46,6 +46,7 @@ def test_to_a_secondary(pair):
     still_sound(pair, "secondary")
 
 
+@pytest.mark.long
 def test_to_a_primary(pair):
     pair.create(size=SIZE, start=False)
     job = pair.secondary.background(["fzfuzz", "secondary", 7744, SIZE // 512, 4096, 2, TO_PRIMARY])
