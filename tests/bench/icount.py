@@ -35,7 +35,8 @@ def _wait(guest, console, timeout):
     begin, shown = time.monotonic(), 0
     while guest.poll() is None:
         time.sleep(0.5)
-        said = console.read_text(errors="replace").splitlines()[:-1] if console.exists() else []
+        text = console.read_text(errors="replace") if console.exists() else ""
+        said = text[:text.rfind("\n") + 1].splitlines()
         for line in said[shown:]:
             if PROGRESS in line:
                 print(f"{time.monotonic() - begin:5.0f} s  {line.split(PROGRESS)[1]}", file=sys.stderr, flush=True)
