@@ -14,7 +14,7 @@ enum region_state { CLOSED, WANTED, OPENING, OPEN, CLOSING, CLEARING };
 u64 fzc_intent_bytes(const struct fzc_geometry *geo)
 {
 	return 2 * fzc_map_bytes(geo->blocks) + 6 * fzc_map_bytes(geo->map_pages) +
-	       fzc_map_bytes(geo->regions) + 2 * fzc_align8(geo->map_pages) +
+	       2 * fzc_map_bytes(geo->regions) + 2 * fzc_align8(geo->map_pages) +
 	       2 * fzc_align8(geo->regions) + fzc_align8(2ULL * geo->regions);
 }
 
@@ -41,6 +41,8 @@ void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry
 		p += fzc_align8(geo->map_pages);
 	}
 	fzc_map_init(&in->active, p, geo->regions);
+	p += fzc_map_bytes(geo->regions);
+	fzc_map_init(&in->opening, p, geo->regions);
 	p += fzc_map_bytes(geo->regions);
 	in->state = p;
 	p += fzc_align8(geo->regions);
@@ -70,6 +72,7 @@ static void set_wanted(struct fzc_intent *in, u32 r)
 {
 	in->state[r] = WANTED;
 	fzc_map_set(&in->active, r);
+	fzc_map_set(&in->opening, r);
 }
 
 static bool closable(const struct fzc_intent *in, u32 r)
@@ -454,20 +457,37 @@ static bool next_page(struct fzc_intent *in, struct fzc_act *act, struct fzc_pag
 	return false;
 }
 
+static u32 opening(const struct fzc_intent *in, u32 r)
+{
+	return fzc_map_next(&in->opening, r);
+}
+
 static void encode_regions(struct fzc_intent *in, struct fzc_page *page)
 {
 	u32 r;
 
-	memset(page, 0, sizeof(*page));
-	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
-		if (in->state[r] == WANTED)
-			in->state[r] = OPENING;
-		if (in->state[r] == CLOSING && in->ckpt == FZC_CKPT_CLEAR)
+	for (r = opening(in, 0); r < in->geo->regions; r = opening(in, r + 1))
+		in->state[r] = OPENING;
+	fzc_map_export(&in->active, 0, page->body, FZC_BODY);
+	if (in->ckpt == FZC_CKPT_CLEAR)
+		for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
+			if (in->state[r] != CLOSING)
+				continue;
 			in->state[r] = CLEARING;
-		if (in->state[r] != CLEARING)
-			page->body[r / 8] |= 1 << (r % 8);
-	}
+			page->body[r / 8] &= ~(1 << (r % 8));
+		}
 	fzc_page_seal(page, FZC_PAGE_REGIONS, in->sb->format, ++*in->seq, 0, 0);
+}
+
+static void opened(struct fzc_intent *in, u32 r, int err)
+{
+	fzc_map_clear(&in->opening, r);
+	if (err) {	/* the flag may be there all the same: do not rely on it */
+		set_closed(in, r);
+		return;
+	}
+	in->state[r] = OPEN;
+	in->flags[r] = (in->flags[r] & LOOSE) | FRESH;
 }
 
 static void regions_done(struct fzc_intent *in, int err)
@@ -480,16 +500,15 @@ static void regions_done(struct fzc_intent *in, int err)
 		in->failed = true;
 	else
 		in->region_copy ^= 1;
-	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
-		if (in->state[r] == OPENING && !err) {
-			in->state[r] = OPEN;
-			in->flags[r] = (in->flags[r] & LOOSE) | FRESH;
-		} else if (in->state[r] == OPENING || in->state[r] == CLEARING) {
-			/* a write that failed may be there all the same: do not rely on the flag */
-			set_closed(in, r);
-		}
-	}
-	if (in->ckpt == FZC_CKPT_CLEAR && !in->regions_wanted) {
+	for (r = opening(in, 0); r < in->geo->regions; r = opening(in, r + 1))
+		if (in->state[r] == OPENING)
+			opened(in, r, err);
+	if (in->ckpt != FZC_CKPT_CLEAR)
+		return;
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1))
+		if (in->state[r] == CLEARING)
+			set_closed(in, r);	/* failed or not: the flag may be gone */
+	if (!in->regions_wanted) {
 		in->ckpt_err = err;
 		ckpt_end(in);
 	}

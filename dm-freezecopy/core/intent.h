@@ -36,6 +36,7 @@ struct fzc_intent {
 	struct fzc_map wrote[2];	/* pages that it wrote, not flushed yet */
 	u8 *copy[2];
 	struct fzc_map active;	/* regions not CLOSED */
+	struct fzc_map opening;	/* of them those WANTED or OPENING, which are fewer still */
 	u8 *state;		/* of a region */
 	u8 *flags;
 	u16 *busy;		/* writes in flight in it */

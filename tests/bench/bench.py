@@ -163,6 +163,10 @@ plot $rows using (0.5 * $2):0:(0.5 * $2):(0.35):ytic(1) with boxxyerror linecolo
 """, text=True, check=True)
 
 
+def amount(value):
+    return f"{value:,.{0 if value >= 100 else 3}f}"
+
+
 def markdown(results):
     yield "| | measured | ratio | against | goal |"
     yield "|---|---:|---:|---|---|"
@@ -170,7 +174,7 @@ def markdown(results):
         ratio = "" if r["ratio"] is None else f"{r['ratio']:.3f}"
         goal = "" if r["goal"] is None else f"{'<=' if r['at_most'] else '>='} {r['goal']}: " + \
             ("met" if r["met"] else "**not met**")
-        yield f"| {r['text']} | {r['value']:,.0f} {r['unit']} | {ratio} | {r['against'] or ''} | {goal} |"
+        yield f"| {r['text']} | {amount(r['value'])} {r['unit']} | {ratio} | {r['against'] or ''} | {goal} |"
 
 
 def publish(folder, results):
@@ -207,7 +211,7 @@ def report(results):
         ratio = "" if r["ratio"] is None else f"{r['ratio']:9.3f}"
         goal = "" if r["goal"] is None else f"{'<=' if r['at_most'] else '>='} {r['goal']}"
         met = {None: "", True: "met", False: "NOT MET"}[r["met"]]
-        print(f"{r['text']:<62} {r['value']:>14,.0f} {r['unit']:<4} {ratio:>9}  {goal:>7}  {met}")
+        print(f"{r['text']:<62} {amount(r['value']):>14} {r['unit']:<4} {ratio:>9}  {goal:>7}  {met}")
 
 
 def gate(results):
@@ -249,7 +253,7 @@ def main():
     parts = args.only.split(",") if args.only else ["profiles"] if args.profile else QUICK if args.quick else PARTS
     words = f"ios={IOS} seconds={args.seconds} copy_mib=64\n"
     script = words + (HERE / "guest.sh").read_text() + "".join(
-        f"echo '{icount.PROGRESS}{p}' >/dev/ttyS0\nmeasure_{p}\n" for p in parts)
+        f"progress {p}\nmeasure_{p}\n" for p in parts)
     folder = vm.BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     out = icount.run(script, memory=3072, timeout=5400)

@@ -12,8 +12,14 @@ sectors=$((disk_mib * 2048))
 pair=6f0c2b5e-8a52-4f9e-9a1b-0d6b3c1f2e11
 drbd=/lib/drbd/drbdsetup-84
 
+# Shown while the guest runs.
+progress() {
+	echo "progress: $*" >/dev/kmsg
+}
+
 figure() {
 	echo "=== $1 $2 $3"
+	progress "  $*"
 }
 
 # Nanoseconds of the guest's clock.
@@ -40,8 +46,10 @@ load() {
 	load_device=$2
 	shift 2
 	echo "=== $load_case fio"
-	fio --name=load --filename="$load_device" --size="${set_mib}M" --direct=1 --ioengine=libaio --iodepth=16 \
+	fio --output=/tmp/fio --name=load --filename="$load_device" --size="${set_mib}M" --direct=1 --ioengine=libaio --iodepth=16 \
 		--randrepeat=1 --output-format=json "$@"
+	cat /tmp/fio
+	progress "  $load_case iops $(sed -n 's/.*"iops" : \([0-9]*\).*/\1/p' /tmp/fio | sort -n | tail -n 1)"
 }
 
 quick_loads() {

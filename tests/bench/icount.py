@@ -31,15 +31,16 @@ def _disk(serial, path, read_only):
 
 
 def _wait(guest, console, timeout):
-    """Until it is off; what the script writes to /dev/ttyS0 with PROGRESS before it is shown at once."""
+    """Until it is off; what the script writes to /dev/kmsg with PROGRESS before it is shown at once."""
     begin, shown = time.monotonic(), 0
     while guest.poll() is None:
         time.sleep(0.5)
-        lines = [line for line in console.read_text(errors="replace").splitlines() if line.startswith(PROGRESS)] \
-            if console.exists() else []
-        for line in lines[shown:]:
-            print(f"{time.monotonic() - begin:5.0f} s  {line.removeprefix(PROGRESS)}", file=sys.stderr, flush=True)
-        shown = max(shown, len(lines))
+        text = console.read_text(errors="replace") if console.exists() else ""
+        said = text[:text.rfind("\n") + 1].splitlines()
+        for line in said[shown:]:
+            if PROGRESS in line:
+                print(f"{time.monotonic() - begin:5.0f} s  {line.split(PROGRESS)[1]}", file=sys.stderr, flush=True)
+        shown = max(shown, len(said))
         if time.monotonic() > begin + timeout:
             guest.kill()
             guest.wait()
@@ -60,7 +61,7 @@ def run(script, memory=768, timeout=1800):
         cmd = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot",
                "-machine", "pc", *CLOCK, "-m", str(memory), "-kernel", vm.GUEST / "vmlinux",
                "-initrd", vm.GUEST / "initrd",
-               "-append", f"{vm.KERNEL_WORDS} fz_role=bench fz_init=/usr/sbin/fz-boot", "-serial", f"file:{console}",
+               "-append", f"{vm.KERNEL_WORDS} printk.devkmsg=on fz_role=bench fz_init=/usr/sbin/fz-boot", "-serial", f"file:{console}",
                "-device", "virtio-rng-pci", *_disk("root", vm.GUEST / "root.img", "on"),
                *_disk("script", folder / "script", "on"), *_disk("result", folder / "result", "off")]
         _wait(subprocess.Popen([str(c) for c in cmd], stdin=subprocess.DEVNULL), console, timeout)

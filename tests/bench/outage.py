@@ -73,7 +73,7 @@ away() {
 }
 """
 ROUND = """
-echo "{progress}{row}" >/dev/ttyS0
+echo "{progress}{row}" >/dev/kmsg
 volume {name}
 [ {name} = alone ] || until_is 'connected.* in_sync=1'
 [ {name} = alone ] || {{ dmsetup message p 0 freeze; until_is ' ev_commit=1 '; until_is ' normal '; }}

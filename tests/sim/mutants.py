@@ -64,9 +64,8 @@ MUTANTS = [
      "	return in->state[r] == OPEN && !in->busy[r] && !(in->flags[r] & FRESH);",
      "	return in->state[r] == OPEN && !(in->flags[r] & FRESH);"),
     ("R5-failed", "a region stays open though the write that clears its flag may be there",
-     "intent.c", "			set_closed(in, r);\n		}\n	}",
-     "			if (err && in->state[r] == CLEARING)\n				in->state[r] = OPEN;\n"
-     "			else\n				set_closed(in, r);\n		}\n	}"),
+     "intent.c", "			set_closed(in, r);	/* failed",
+     "			err ? (void)(in->state[r] = OPEN) : set_closed(in, r);	/* failed"),
     ("R5-limit", "any number of regions may be open", "intent.c",
      "	return in->active.count + (closed > most / 2 ? 0 : closed) <= most;", "	return most;"),
     ("P4-open", "more regions are open than may be", "intent.c",
