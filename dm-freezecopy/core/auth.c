@@ -235,7 +235,7 @@ int fzc_auth_take(struct fzc_auth *a, const struct fzc_msg *msg, char *why)
 		err = check_proof(a, "primary's proof", m->proof, why);
 		break;
 	}
-	a->step++;
+	a->step = err ? FZC_AUTH_OVER : a->step + 1;
 	return err;
 }
 

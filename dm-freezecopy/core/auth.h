@@ -43,7 +43,7 @@ struct fzc_auth {
 	struct fzc_keys keys;
 	u8 role;		/* enum fzc_disk_role */
 	u8 ciphers;		/* bits: 1 << enum fzc_cipher, that we would use */
-	u8 step;		/* the message that comes or goes next; FZC_AUTH_DONE */
+	u8 step;		/* the message that comes or goes next; FZC_AUTH_DONE or _OVER */
 	u8 cipher;		/* enum fzc_cipher, agreed on */
 	u32 used;		/* index of the key agreed on */
 	u8 id[FZC_KEYS][FZC_KEY_ID];
@@ -53,6 +53,7 @@ struct fzc_auth {
 };
 
 #define FZC_AUTH_DONE	4
+#define FZC_AUTH_OVER	5	/* a proof was wrong: nothing is said or taken any more */
 
 /* Identifies a key without telling it.  0 or -errno. */
 int fzc_key_id(const struct fzc_hmac *hmac, const u8 key[FZC_KEY_BYTES], u8 id[FZC_KEY_ID]);

@@ -291,6 +291,29 @@ TEST(auth_replay_and_reflection)
 	}
 }
 
+/* Nothing follows a wrong proof, not even the right one: found by a fuzzer. */
+TEST(auth_error_is_the_end)
+{
+	struct both *b = test_alloc(sizeof(*b));
+	struct fzc_auth *p = &b->side[0], *s = &b->side[1];
+	struct fzc_msg msg, wrong;
+
+	begin(p, FZC_PRIMARY, 6, keys_of(1, 0));
+	begin(s, FZC_SECONDARY, 6, keys_of(1, 0));
+	CHECK(fzc_auth_next(p, &msg) && !fzc_auth_take(s, &msg, why));
+	CHECK(fzc_auth_next(s, &msg) && !fzc_auth_take(p, &msg, why));
+	CHECK(fzc_auth_next(p, &msg));
+	wrong = msg;
+	wrong.auth.proof[0] ^= 1;
+	CHECK(fzc_auth_take(s, &wrong, why) == -EKEYREJECTED && s->step != FZC_AUTH_DONE);
+	CHECK(fzc_auth_take(s, &msg, why) == -EPROTO && s->step == FZC_AUTH_OVER);
+	/* nor does a secondary speak that has not chosen a key */
+	begin(p, FZC_PRIMARY, 6, keys_of(1, 0));
+	begin(s, FZC_SECONDARY, 6, keys_of(2, 0));
+	CHECK(fzc_auth_next(p, &msg) && fzc_auth_take(s, &msg, why) == -EKEYREJECTED);
+	CHECK(!fzc_auth_next(s, &msg));
+}
+
 /* One nonce a record and key; both ends change the key at the same record. */
 TEST(auth_records)
 {
