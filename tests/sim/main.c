@@ -149,6 +149,7 @@ static void make_world(u64 seed, bool verbose)
 	W.hot = chance(30);
 	W.lacks = chance(20);
 	W.pace = chance(20) ? 0 : 20 << below(6);
+	W.compresses = !(seed % 8);	/* no draw: the other schedules stay what they were */
 	W.pmem = memory(keep.pmem, &keep.pbytes, fzc_p_bytes(&W.pgeo));
 	W.smem = memory(keep.smem, &keep.sbytes, fzc_s_bytes(&W.sgeo));
 	W.pbytes = keep.pbytes;

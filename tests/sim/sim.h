@@ -83,7 +83,7 @@ struct io {
 	bool err;	/* some of it failed */
 	bool torn;	/* in a power cut some of it gets to the disk, and some does not */
 	bool fua;
-	bool was_read;	/* an IO_XFER; the shell may take its time until it is sent */
+	bool was_read;	/* an IO_XFER, with W.compresses: still to be sent */
 	u32 step;	/* of those that take several */
 	u32 until;	/* a slow one does nothing before this step of the world */
 	struct disk *disk;
@@ -271,6 +271,7 @@ struct world {
 	bool sick;	/* flushes fail now and then */
 	bool lacks;	/* memory for slots, now and then */
 	bool slow;	/* some I/O takes very long */
+	bool compresses;	/* time passes from reading and splitting a run to sending it */
 	bool hot;	/* the host writes mostly to a few places */
 	bool p_drops, s_drops;	/* that side has to end its connection */
 	bool calm;	/* no more faults: progress is owed */
