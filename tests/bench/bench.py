@@ -32,7 +32,7 @@ MARK = "=== "
 SPDX = "<!-- SPDX-License-Identifier: " + "GPL-2.0-only -->"
 # What is run in the guest, in this order.
 PARTS = ("local", "drbd_alone", "alone", "cold", "frozen", "drbd_connected", "connected", "drbd_slow", "slow", "copy",
-         "compress", "commit", "merge", "restart", "1tib", "16tib")
+         "compress", "crypto", "commit", "merge", "restart", "1tib", "16tib")
 QUICK = ("local", "drbd_alone", "alone", "cold", "frozen")
 LINKS = {"20mbit": "20 Mbit/s 25 ms", "100mbit": "100 Mbit/s 100 ms", "1gbit": "1 Gbit/s 1 ms",
          "lossy": "100 Mbit/s 25 ms, 1 % loss"}
@@ -101,6 +101,9 @@ ROWS = [
       for how in ("lz4", "zstd")),
     *(Row(f"first copy of what is half zeroes, {how}, bytes on the wire", f"compress-{how}", "tx", "B",
           "compress-copy") for how in ("lz4", "zstd")),
+    *(Row(f"first copy, {text}", f"crypto-{how}", "bytes_per_s", "B/s", "crypto-clear")
+      for how, text in (("aes-gcm", "AES-256-GCM, of which an instruction counts as one"),
+                        ("chacha20-poly1305", "ChaCha20-Poly1305"))),
     Row("commit of what has arrived, against a round trip", "commit", "ns", "ns", 50e6, 1.2, most=True),
     Row("merge, against a copy of the same bytes", "merge", "bytes_per_s", "B/s", "merge-dd", 0.7),
     Row("restart with a full difference volume", "restart", "usable_ns", "ns"),

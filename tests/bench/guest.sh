@@ -83,9 +83,11 @@ tcp() {
 
 # ---- freezecopy ----
 
+auth='auth none'
+
 secondary() {
 	dmsetup create s --uuid FREEZECOPY-s --table "0 $sectors freezecopy secondary /dev/ram3 /dev/ram4 /dev/ram5 /dev/ram6 \
-		4 listen 127.0.0.1:7744 auth none"
+		4 listen 127.0.0.1:7744 $auth"
 }
 
 # What is on both sides is the same; with "copy", "lz4" or "zstd" the secondary gets a first copy.
@@ -96,7 +98,7 @@ primary() {
 	*) words='8 assume identical' ;;
 	esac
 	dmsetup create p --uuid FREEZECOPY-p --table "0 $sectors freezecopy primary /dev/ram0 /dev/ram1 /dev/ram2 \
-		$words peer 127.0.0.1:7744 auth none pair $pair"
+		$words peer 127.0.0.1:7744 $auth pair $pair"
 }
 
 state() {
@@ -364,6 +366,27 @@ measure_compress() {
 		figure "compress-$how" mem_io "$(field p mem_io)"
 		fz_end
 	done
+}
+
+# A first copy with the processor as the limit: in the clear, with instructions for AES, and without.
+measure_crypto() {
+	freezectl key generate bench >/dev/null 2>&1
+	for how in clear aes-gcm chacha20-poly1305; do
+		disks
+		fill /dev/ram1 "$copy_mib"
+		[ "$how" = clear ] || auth='key :32:logon:freezecopy:bench'
+		[ "$how" != aes-gcm ] || modprobe aesni_intel
+		[ "$how" != chacha20-poly1305 ] || modprobe -r aesni_intel
+		secondary
+		primary copy
+		freezectl wait p connected >/dev/null
+		begin=$(now)
+		fz_in_sync
+		moved "crypto-$how" "$begin" $((copy_mib * 1048576))
+		[ "$how" = clear ] || [ "$(field p cipher)" = "$how" ]
+		fz_end
+	done
+	auth='auth none'
 }
 
 # An image of what has all arrived, over 25 ms each way.
