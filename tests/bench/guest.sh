@@ -339,7 +339,7 @@ copy_over() {
 }
 
 measure_copy() {
-	for name in 20mbit 100mbit 1gbit lossy; do
+	for name in 1gbit 20mbit 100mbit lossy; do
 		copy_over $name
 	done
 }
