@@ -138,7 +138,7 @@ fuzz-replay: setup ## what fuzzing found and learnt, once more, without clang
 
 fuzz-bugs: ## checks removed from the core, one at a time: the fuzzers must notice (K= takes one)
 	@scripts/setup fuzz
-	@$(MAKE) -C tests/fuzz BUILD=$(BUILD) programs
+	@$(MAKE) -C tests/fuzz BUILD=$(BUILD) all programs
 	@/usr/bin/python3 tests/fuzz/bugs.py $(BUILD) $(K)
 
 freezectl-tests: tools ## tests of freezectl that need no module

@@ -5,6 +5,7 @@ alone, within so many executions.  A bug that is not found is a hole in the targ
 
 usage: bugs.py BUILD-FOLDER [NAME]"""
 
+import concurrent.futures
 import os
 import pathlib
 import re
@@ -12,13 +13,16 @@ import shutil
 import subprocess
 import sys
 
+from targets import LENGTH, LIMITS
+
 HERE = pathlib.Path(__file__).resolve().parent
 HOUSE = HERE.parent.parent
 
 # (name, what is broken, target, executions, file of the core, text, replacement)
 BUGS = [
     ("data-n", "a DATA frame may have any number of blocks", "wire", 1000000, "wire.c",
-     "		  f->n && f->n <= FZC_MAX_RUN &&\n", "		  f->n &&\n"),
+     "		  f->n && f->n <= FZC_MAX_RUN &&\n"
+     "		  (u64)f->n << geo->block_shift <= FZC_MAX_RUN_BYTES,", "		  f->n,"),
     ("data-first", "the last blocks of a DATA frame may be beyond the volume", "wire", 1000000,
      "wire.c", "f->first < geo->blocks && f->n <= geo->blocks - f->first,",
      "f->first < geo->blocks,"),
@@ -29,6 +33,32 @@ BUGS = [
      "wire.c", "f->length == payload_size[f->type],", "true,"),
     ("label-end", "a label on the wire need not end", "wire", 1000000, "wire.c",
      "strnlen(from, size) < size, \"a text", "true, \"a text"),
+    ("compressed-long", "what is compressed may be no shorter", "wire", 1000000, "wire.c",
+     "f->length && f->length < plain,", "f->length,"),
+    ("compressed-empty", "what is compressed may have no bytes", "wire", 1000000, "wire.c",
+     "f->length && f->length < plain,", "f->length < plain,"),
+    ("two-forms", "blocks may be zero, lz4 and zstd at once", "wire", 1000000, "wire.c",
+     "	return !(form & (form - 1));", "	return form || true;"),
+    ("auth-ciphers", "both ciphers may be chosen", "wire", 1000000, "wire.c",
+     "d->step == 2 ? d->ciphers == 2 || d->ciphers == 4 :", "d->step == 2 ? d->ciphers :"),
+    ("auth-rest", "the last proof may come with a nonce", "wire", 1000000, "wire.c",
+     "step < 3 || is_zero(d->nonce, FZC_AUTH_NONCE),", "true,"),
+    ("key-bytes", "the name of a key may have any bytes", "table", 1000000, "args.c",
+     "		if (*c <= ' ' || *c > '~')\n			return false;\n", "		;\n"),
+    ("rate-limit", "a rate may be beyond its limit", "table", 1000000, "args.c",
+     "*rate >= FZC_MIN_RATE && *rate <= FZC_MAX_RATE", "*rate >= FZC_MIN_RATE"),
+    ("no-proof", "a primary need not prove that it has the key", "auth", 1000000, "auth.c",
+     'err = check_proof(a, "primary\'s proof", m->proof, why);', "err = 0;"),
+    ("first-unbound", "what the primary offered is not covered by the proofs", "auth", 1000000,
+     "auth.c", "said[2] = { a->first, a->second };", "said[2] = { a->second, a->second };"),
+    ("second-unbound", "what the secondary chose is not covered by the proofs", "auth", 1000000,
+     "auth.c", "said[2] = { a->first, a->second };", "said[2] = { a->first, a->first };"),
+    ("cipher-forced", "the primary alone says which cipher", "auth", 1000000, "auth.c",
+     "a->first.ciphers & a->ciphers & (1U", "a->first.ciphers & (1U"),
+    ("one-secret", "both directions have the same secret", "auth", 1000000, "auth.c",
+     '"secondary sends", primary', '"primary sends", primary'),
+    ("goes-on", "after a wrong proof the handshake goes on", "auth", 1000000, "auth.c",
+     "a->step = err ? FZC_AUTH_OVER : a->step + 1;", "a->step++;"),
     ("address-groups", "an IPv6 address may have a group too many after ::", "table", 1000000,
      "args.c", "GROUPS - 1 - head / 2, true", "GROUPS, true"),
     ("address-end", "what stands behind an address is ignored", "table", 1000000, "args.c",
@@ -55,15 +85,16 @@ BUGS = [
     ("stage-number", "a superblock may name a third stage", "load", 1000000, "ondisk.c",
      "	else if (sb->cur > 1 || sb->stage_cur > 1)", "	else if (0)"),
 ]
-FLAGS = ["-timeout=5", "-rss_limit_mb=1024", "-detect_leaks=0", "-entropic=0", "-max_len=128",
-         "-print_final_stats=1", "-seed=1"]
+PARTS = ("dm-freezecopy", "tests/fuzz", "tests/sim", "tools/freezectl")
 
 
-def plant(folder, bug):
-    """A copy of what the targets are built of, with one text replaced."""
+def plant(build, folder, bug):
+    """A copy of what the targets are built of and of its objects, with one text replaced."""
     _, _, _, _, name, text, replacement = bug
-    for part in ("dm-freezecopy", "tests/fuzz", "tests/sim", "tools/freezectl"):
+    for part in PARTS:
         shutil.copytree(HOUSE / part, folder / part)
+    for bounds in ("real", "small"):
+        shutil.copytree(build / "fuzz" / bounds, folder / "build/fuzz" / bounds)
     path = folder / "dm-freezecopy/core" / name
     source = path.read_text()
     if source.count(text) != 1:
@@ -80,10 +111,21 @@ def hunt(build, folder, bug):
     seeds.mkdir()
     subprocess.run([build / "fuzz-replay" / target, "--seeds", seeds], check=True)
     env = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=4:malloc_context_size=0"}
-    result = subprocess.run([program, *FLAGS, f"-runs={runs}", f"-artifact_prefix={folder}/", seeds],
+    result = subprocess.run([program, *LIMITS, "-seed=1", f"-max_len={LENGTH[target]}",
+                             f"-runs={runs}", f"-artifact_prefix={folder}/", seeds],
                             capture_output=True, text=True, errors="replace", env=env)
     executed = re.findall(r"number_of_executed_units: (\d+)", result.stderr)
     return int(executed[-1]) if result.returncode and executed else None
+
+
+def try_bug(build, bug):
+    folder = build / "fuzz-bugs" / bug[0]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    plant(build, folder, bug)
+    runs = hunt(build, folder, bug)
+    shutil.rmtree(folder)
+    return runs
 
 
 def main():
@@ -92,17 +134,12 @@ def main():
     if not wanted:
         sys.exit(f"bugs: no {sys.argv[2]}; there are {', '.join(bug[0] for bug in BUGS)}")
     found = 0
-    for bug in wanted:
-        folder = build / "fuzz-bugs" / bug[0]
-        shutil.rmtree(folder, ignore_errors=True)
-        folder.mkdir(parents=True)
-        plant(folder, bug)
-        runs = hunt(build, folder, bug)
-        found += runs is not None
-        print(f"{'ok  ' if runs is not None else 'FAIL'}  {bug[0]} ({bug[2]}): {bug[1]}: "
-              + (f"found in {runs} executions" if runs is not None else
-                 f"not found in {bug[3]} executions"), flush=True)
-        shutil.rmtree(folder)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for bug, runs in zip(wanted, pool.map(lambda bug: try_bug(build, bug), wanted)):
+            found += runs is not None
+            print(f"{'ok  ' if runs is not None else 'FAIL'}  {bug[0]} ({bug[2]}): {bug[1]}: "
+                  + (f"found in {runs} executions" if runs is not None else
+                     f"not found in {bug[3]} executions"), flush=True)
     print(f"{found} passed, {len(wanted) - found} failed")
     return found != len(wanted)
 

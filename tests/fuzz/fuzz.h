@@ -43,4 +43,7 @@ static inline u64 take_n(struct in *in, u32 bytes)
 	return v;
 }
 
+/* A little-endian field of 1 << (@how & 3) bytes: set, added to, or as the input says. */
+void change_field(struct in *in, u8 *at, u8 how);
+
 #endif /* FUZZ_H */

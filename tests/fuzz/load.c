@@ -66,32 +66,6 @@ void image_take(u32 n)
 	W.errors = true;
 }
 
-/* A field of a page: set, added to, or as the input says. */
-static void change_field(struct in *in, u8 *at, u8 how)
-{
-	u32 n = 1U << (how & 3), i;
-	u64 v = 0;
-
-	for (i = 0; i < n; i++)
-		v |= (u64)at[i] << 8 * i;
-	switch (how >> 2 & 3) {
-	case 0:
-		v = take_n(in, n);
-		break;
-	case 1:
-		v += take(in) - 128;
-		break;
-	case 2:
-		v = U64_MAX - take(in);
-		break;
-	case 3:
-		v ^= 1ULL << take(in) % (8 * n);
-		break;
-	}
-	for (i = 0; i < n; i++)
-		at[i] = v >> 8 * i;
-}
-
 /* As the core does it, over whatever the page says. */
 static void seal(struct fzc_page *page)
 {

@@ -5,20 +5,38 @@
  * which writes the seeds there.
  */
 #include <dirent.h>
+#include <sanitizer/common_interface_defs.h>
+#include <signal.h>
 #include <unistd.h>
 #include "fuzz.h"
 
-#define MAX_LEN	65536
+#define MAX_LEN		65536
+#define MAX_SECONDS	30	/* for one input */
 
 extern const struct target TARGET;
 
 static const char *folder;
+static char file[4096];		/* that is looked at */
 static u32 passed, nseeds;
 
 static void die(const char *path)
 {
 	perror(path);
 	exit(2);
+}
+
+/* Which one it was that ended all of it. */
+static void say_file(void)
+{
+	if (write(2, file, strlen(file)) > 0 && write(2, "\n", 1) > 0)
+		return;
+}
+
+static void on_signal(int sig)
+{
+	say_file();
+	signal(sig, SIG_DFL);
+	raise(sig);
 }
 
 /* In memory of just that length, so that a byte too many is noticed. */
@@ -32,17 +50,14 @@ static void look(const void *data, size_t len)
 	passed++;
 }
 
-static void look_at_file(const char *path)
+static void look_at_file(void)
 {
 	static u8 data[MAX_LEN];
-	FILE *f = fopen(path, "re");
+	FILE *f = fopen(file, "re");
 
 	if (!f)
-		die(path);
-	/* which one it was, should it be the last */
-	if (alarm(10))
-		exit(2);
-	fprintf(stderr, "%s\r", path);
+		die(file);
+	alarm(MAX_SECONDS);
 	look(data, fread(data, 1, sizeof(data), f));
 	alarm(0);
 	fclose(f);
@@ -52,14 +67,13 @@ static void look_at_folder(const char *path)
 {
 	struct dirent **list;
 	int n = scandir(path, &list, NULL, alphasort);
-	char file[4096];
 
 	if (n < 0)
 		die(path);
 	for (int i = 0; i < n; i++) {
 		snprintf(file, sizeof(file), "%s/%s", path, list[i]->d_name);
 		if (list[i]->d_name[0] != '.')
-			look_at_file(file);
+			look_at_file();
 		free(list[i]);
 	}
 	free(list);
@@ -83,10 +97,13 @@ int main(int argc, char **argv)
 		TARGET.seeds(write_seed);
 		return 0;
 	}
+	signal(SIGABRT, on_signal);
+	signal(SIGALRM, on_signal);
+	__sanitizer_set_death_callback(say_file);
+	strcpy(file, "one of the seeds");
 	TARGET.seeds(look);
 	for (int i = 1; i < argc; i++)
 		look_at_folder(argv[i]);
-	fprintf(stderr, "\n");
 	printf("%s: %u inputs\n", TARGET.name, passed);
 	return !passed;
 }

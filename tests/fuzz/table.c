@@ -4,9 +4,11 @@
  * C library has another opinion to compare with.
  */
 #include <arpa/inet.h>
+#include <ctype.h>
 #include "fuzz.h"
 #include "../../dm-freezecopy/core/args.h"
 #include "../../dm-freezecopy/core/ondisk.h"
+#include "../../dm-freezecopy/core/wire.h"
 
 #define MAX_WORDS	32
 
@@ -67,6 +69,47 @@ static void check_uuid(const char *s)
 		MUST((s[i] | 0x20) == (text[i] | 0x20));
 }
 
+/* What goes to the keyring, to TCP and to the compressor. */
+static void check_key(const char *key)
+{
+	const char *name = strchr(key, ':');
+
+	MUST(name > key && name[1] && strlen(key) < FZC_KEY_MAX);
+	for (; *key; key++)
+		MUST(*key > ' ' && *key <= '~');
+}
+
+static void check_congestion(const char name[FZC_CONGESTION_LEN])
+{
+	u32 len = strnlen(name, FZC_CONGESTION_LEN), i;
+
+	MUST(len < FZC_CONGESTION_LEN && (!len || isalnum((u8)*name)));
+	for (i = 0; i < FZC_CONGESTION_LEN; i++)
+		MUST(i < len ? isalnum((u8)name[i]) || strchr("_-", name[i]) : !name[i]);
+}
+
+static void check_rate(const char *s)
+{
+	char text[FZC_RATE_LEN];
+	u64 rate, again;
+
+	if (!fzc_rate_parse(&rate, s))
+		return;
+	MUST(!rate || (rate >= FZC_MIN_RATE && rate <= FZC_MAX_RATE));
+	MUST(strtoull(s, NULL, 10) <= rate);
+	memset(text, 'x', sizeof(text));
+	fzc_rate_print(rate, text);
+	MUST(memchr(text, 0, sizeof(text)) && fzc_rate_parse(&again, text) && rate == again);
+}
+
+static void check_sending(const struct fzc_table *t)
+{
+	check_congestion(t->tcp.congestion);
+	MUST(!t->tcp.rate || (t->tcp.rate >= FZC_MIN_RATE && t->tcp.rate <= FZC_MAX_RATE));
+	MUST(!t->compress || fzc_compress_parse(fzc_compress_name(t->compress)) == t->compress);
+	MUST(t->role == FZC_PRIMARY || (!*t->tcp.congestion && !t->tcp.rate && !t->compress));
+}
+
 static void check_table(const struct fzc_table *t, u32 argc)
 {
 	u32 i, devs = t->role == FZC_PRIMARY ? 3 : 4;
@@ -74,7 +117,10 @@ static void check_table(const struct fzc_table *t, u32 argc)
 	MUST(t->role == FZC_PRIMARY || t->role == FZC_SECONDARY);
 	for (i = 0; i < FZC_NR_DEVS; i++)
 		MUST(!t->dev[i] == (i >= devs));
-	MUST(argc >= devs + 2 && t->has_addr && t->addr.port && t->auth_none);
+	MUST(argc >= devs + 2 && t->has_addr && t->addr.port && t->auth_none == !t->key);
+	if (t->key)
+		check_key(t->key);
+	check_sending(t);
 	MUST(t->block_size >= FZC_MIN_BLOCK && t->block_size <= FZC_MAX_BLOCK &&
 	     !(t->block_size & (t->block_size - 1)));
 	MUST(t->pace_ms <= FZC_MAX_PACE && (!t->has_pair || !fzc_id_is_zero(&t->pair)));
@@ -115,6 +161,7 @@ static void run(const u8 *data, size_t len)
 	for (i = 0; i < argc; i++) {
 		check_addr(argv[i]);
 		check_uuid(argv[i]);
+		check_rate(argv[i]);
 		free(argv[i]);
 	}
 }
@@ -127,6 +174,10 @@ static void seeds(void (*emit)(const void *data, size_t len))
 		"secondary m d a b 8 listen [::1]:9 auth none block 1048576 take_all_changed yes",
 		"primary m d a 6 peer 9.9.9.9 pair 00112233-4455-6677-8899-aabbccddeeff auth none",
 		"primary m d a 8 assume identical peer [fe80::1:2] auth none pace_ms 0",
+		"primary m d a 8 peer 9.9.9.9 key :32:logon:freezecopy:db rate 10M compress zstd",
+		"secondary m d a b 4 listen [::]:9 key :32:logon:freezecopy:a",
+		"primary m d a 10 peer 9.9.9.9 auth none congestion tcp_b-r2 compress lz4 rate 1024G",
+		"0 128k 131072 1023M 1G 4294967295",
 		"1.2.3.4:65535 [1:2:3:4:5:6:7:8]:1 [1:2:3:4:5:6:7.8.9.10] [::ffff:1.2.3.4]",
 		"[1::8] [::] [1:2:3:4:5:6:7::] [::2:3:4:5:6:7:8] [a:b::1.2.3.4]:7",
 	};

@@ -5,6 +5,7 @@
  * of it.
  */
 #include "fuzz.h"
+#include "../../dm-freezecopy/core/auth.h"
 #include "../../dm-freezecopy/core/ondisk.h"
 #include "../../dm-freezecopy/core/wire.h"
 
@@ -12,7 +13,8 @@
 #define EXPECTS_DATA	0x01	/* to a secondary */
 #define SEAL_HEAD	0x02	/* the checksums are made right, to get behind them */
 #define SEAL_PAYLOAD	0x04
-#define VOLUME_SHIFT	3	/* which of the volumes */
+#define VOLUME_SHIFT	3	/* which of the volumes: 3 bits */
+#define PATCHED		0x40	/* of what follows, a sound frame of which fields are changed */
 
 static const struct {
 	u64 sectors;
@@ -21,6 +23,13 @@ static const struct {
 	{ 8 * 1000 + 1, 4096 }, { 128 * 20 + 7, 65536 }, { 2048 * 5 + 2047, 1 << 20 }, { 1, 4096 },
 	{ (FZC_MAX_BLOCKS - 1) * 8 + 1, 4096 }, { FZC_MAX_BLOCKS * 2048, 1 << 20 },
 };
+
+#define FRAME		(FZC_WIRE_HEAD + FZC_MAX_CTL)
+#define MAX_BASES	24
+
+/* Sound frames. */
+static u8 bases[MAX_BASES][FRAME] __attribute__((aligned(8)));
+static u32 nbases;
 
 static char why[FZC_REASON_LEN];
 
@@ -34,11 +43,22 @@ static void check_data(const struct fzc_frame *f, const struct fzc_geometry *geo
 {
 	u64 bytes = geo->sectors * FZC_SECTOR, from = f->first * geo->block_size;
 	u8 again[FZC_WIRE_HEAD] __attribute__((aligned(8)));
+	u64 plain = min_t(u64, bytes - from, (u64)f->n * geo->block_size);
 
 	MUST(f->n && f->n <= FZC_MAX_RUN && f->first < geo->blocks &&
-	     f->first + f->n <= geo->blocks && f->length <= FZC_MAX_RUN_BYTES && from < bytes);
-	MUST(f->flags & FZC_WIRE_ZERO ? !f->length :
-	     from + f->length == bytes || f->length == f->n * geo->block_size);
+	     f->first + f->n <= geo->blocks && plain <= FZC_MAX_RUN_BYTES && from < bytes);
+	switch (f->flags & ~FZC_WIRE_DIRECT) {
+	case 0:
+		MUST(f->length == plain);
+		break;
+	case FZC_WIRE_ZERO:
+		MUST(!f->length && !f->payload_crc);
+		break;
+	default:
+		MUST((f->flags & ~FZC_WIRE_DIRECT) == FZC_WIRE_LZ4 ||
+		     (f->flags & ~FZC_WIRE_DIRECT) == FZC_WIRE_ZSTD);
+		MUST(f->length && f->length < plain);
+	}
 	fzc_wire_put_head(again, f);
 	MUST(!memcmp(again, head, FZC_WIRE_HEAD));
 }
@@ -47,7 +67,7 @@ static void check_data(const struct fzc_frame *f, const struct fzc_geometry *geo
 static void check_msg(const struct fzc_msg *msg, const u8 *head, const u8 *payload, u32 len)
 {
 	bool texts = msg->type != FZC_MSG_DURABLE && msg->type != FZC_MSG_FULL &&
-		     msg->type != FZC_MSG_NEED;
+		     msg->type != FZC_MSG_NEED && msg->type != FZC_MSG_AUTH;
 	u8 first[FZC_WIRE_HEAD + FZC_MAX_CTL] __attribute__((aligned(8)));
 	u8 second[sizeof(first)] __attribute__((aligned(8)));
 	struct fzc_frame f;
@@ -62,6 +82,33 @@ static void check_msg(const struct fzc_msg *msg, const u8 *head, const u8 *paylo
 		return;
 	MUST(!memcmp(first, head, FZC_WIRE_HEAD));
 	MUST(!memcmp(first + FZC_WIRE_HEAD, payload, len));
+}
+
+static bool is_zero(const u8 *bytes, u32 n)
+{
+	while (n && !bytes[n - 1])
+		n--;
+	return !n;
+}
+
+/* What a step does not use is zero. */
+static void check_auth(const struct fzc_auth_msg *a)
+{
+	const u8 both = 1U << FZC_CIPHER_AES_GCM | 1U << FZC_CIPHER_CHACHA;
+
+	MUST(a->role == FZC_PRIMARY || a->role == FZC_SECONDARY);
+	switch (a->step) {
+	case 1:
+		MUST(!(a->ciphers & ~both) && is_zero(a->proof, sizeof(a->proof)));
+		break;
+	case 2:
+		MUST(a->ciphers && (a->ciphers & both) == a->ciphers && a->ciphers != both &&
+		     is_zero(a->key[1], FZC_KEY_ID));
+		break;
+	default:
+		MUST(a->step == 3 && !a->ciphers && is_zero(a->key[0], sizeof(a->key)) &&
+		     is_zero(a->nonce, sizeof(a->nonce)));
+	}
 }
 
 static void check_bounds(const struct fzc_msg *m)
@@ -86,6 +133,9 @@ static void check_bounds(const struct fzc_msg *m)
 		for (const char *c = m->reason; *c; c++)
 			MUST(*c >= ' ' && *c <= '~');
 		break;
+	case FZC_MSG_AUTH:
+		check_auth(&m->auth);
+		break;
 	case FZC_MSG_FREEZE:
 	case FZC_MSG_ALL_SENT:
 	case FZC_MSG_COMMITTED:
@@ -107,10 +157,82 @@ static void seal(struct fzc_wire_head *h, const u8 *payload, u8 how)
 		h->head_crc = cpu_to_le32(fzc_wire_crc(h, offsetof(struct fzc_wire_head, head_crc)));
 }
 
+/* A frame of each type, with what it cannot be without; AUTH of each step. */
+static void fill(struct fzc_msg *m, u8 step)
+{
+	switch (m->type) {
+	case FZC_MSG_HELLO:
+		m->hello = (struct fzc_hello){ .role = FZC_PRIMARY, .sectors = 1,
+					       .block_size = FZC_MIN_BLOCK };
+		break;
+	case FZC_MSG_SESSION:
+		m->session.order = FZC_ORDER_RESUME;
+		break;
+	case FZC_MSG_NEED:
+		m->n = 1;
+		break;
+	case FZC_MSG_REFUSE:
+		strcpy(m->reason, "why not");
+		break;
+	case FZC_MSG_AUTH:
+		m->auth.step = step;
+		m->auth.role = step == 2 ? FZC_SECONDARY : FZC_PRIMARY;
+		m->auth.ciphers = step == 1 ? 6 : step == 2 ? 4 : 0;
+		memset(m->auth.key[0], 1, step < 3 ? FZC_KEY_ID : 0);
+		memset(m->auth.key[1], 2, step < 2 ? FZC_KEY_ID : 0);
+		memset(m->auth.nonce, 3, step < 3 ? FZC_AUTH_NONCE : 0);
+		memset(m->auth.proof, 4, step > 1 ? FZC_KEY_BYTES : 0);
+		break;
+	}
+}
+
+static void make_bases(void)
+{
+	static const struct fzc_frame data[] = {
+		{ .type = FZC_MSG_DATA, .frame = 1, .image = 1, .n = 1, .length = 4096 },
+		{ .type = FZC_MSG_DATA, .frame = 1, .image = 1, .n = 2,
+		  .flags = FZC_WIRE_ZERO | FZC_WIRE_DIRECT },
+		{ .type = FZC_MSG_DATA, .frame = 1, .image = 1, .n = 2, .length = 100,
+		  .flags = FZC_WIRE_LZ4 | FZC_WIRE_DIRECT },
+		{ .type = FZC_MSG_DATA, .frame = 1, .image = 1, .n = 2, .length = 8191,
+		  .flags = FZC_WIRE_ZSTD },
+	};
+	u8 type, step;
+	u32 i;
+
+	if (nbases)
+		return;
+	for (i = 0; i < ARRAY_SIZE(data); i++)
+		fzc_wire_put_head(bases[nbases++], &data[i]);
+	for (type = 1; type < FZC_NR_MSG; type++) {
+		if (type == FZC_MSG_DATA)
+			continue;
+		for (step = 1; step <= (type == FZC_MSG_AUTH ? 3 : 1); step++) {
+			struct fzc_msg m = { .type = type };
+
+			fill(&m, step);
+			MUST(nbases < MAX_BASES);
+			fzc_wire_put_msg(bases[nbases++], &m);
+		}
+	}
+}
+
+static void patch(struct in in, u8 *frame)
+{
+	u8 at, how;
+
+	memcpy(frame, bases[take(&in) % nbases], FRAME);
+	while (in.p < in.end) {
+		at = take(&in);
+		how = take(&in);
+		change_field(&in, frame + 4 * at % (FRAME - 7), how);
+	}
+}
+
 static void run(const u8 *data, size_t len)
 {
-	struct fzc_wire_head head = { 0 };
-	u8 all[FZC_MAX_CTL] __attribute__((aligned(8))) = { 0 }, how, *payload;
+	u8 frame[FRAME] __attribute__((aligned(8))) = { 0 }, how, *payload;
+	struct fzc_wire_head *head = (struct fzc_wire_head *)frame;
 	struct fzc_geometry geo;
 	struct fzc_frame f;
 	struct fzc_msg m;
@@ -121,69 +243,54 @@ static void run(const u8 *data, size_t len)
 		return;
 	how = *data++;
 	len--;
-	volume = (how >> VOLUME_SHIFT) % ARRAY_SIZE(volumes);
+	volume = (how >> VOLUME_SHIFT & 7) % ARRAY_SIZE(volumes);
 	MUST(!fzc_geometry_init(&geo, volumes[volume].sectors, volumes[volume].block_size, why));
-	memcpy(&head, data, min_t(size_t, len, sizeof(head)));
-	if (len > sizeof(head))
-		memcpy(all, data + sizeof(head), min_t(size_t, len - sizeof(head), sizeof(all)));
-	seal(&head, all, how);
+	make_bases();
+	if (how & PATCHED)
+		patch((struct in){ data, data + len }, frame);
+	else
+		memcpy(frame, data, min_t(size_t, len, FRAME));
+	seal(head, frame + FZC_WIRE_HEAD, how);
 	memset(why, 'x', sizeof(why));
-	err = fzc_wire_parse_head(&f, &head, how & EXPECTS_DATA ? &geo : NULL, why);
+	err = fzc_wire_parse_head(&f, frame, how & EXPECTS_DATA ? &geo : NULL, why);
 	if (err) {
 		refused(err);
 		return;
 	}
 	if (f.type == FZC_MSG_DATA) {
-		check_data(&f, &geo, (u8 *)&head);
+		check_data(&f, &geo, frame);
 		return;
 	}
 	MUST(f.length <= FZC_MAX_CTL);
 	payload = malloc(f.length);	/* a byte too many is noticed */
-	memcpy(payload, all, f.length);
+	memcpy(payload, frame + FZC_WIRE_HEAD, f.length);
 	err = fzc_wire_parse_msg(&m, &f, payload, why);
 	if (err) {
 		refused(err);
 	} else {
 		check_bounds(&m);
-		check_msg(&m, (u8 *)&head, payload, f.length);
+		check_msg(&m, frame, payload, f.length);
 	}
 	free(payload);
 }
 
 static void seeds(void (*emit)(const void *data, size_t len))
 {
-	/* a frame is aligned, an input has a byte in front of it */
-	u8 frame[8 + FZC_WIRE_HEAD + FZC_MAX_CTL] __attribute__((aligned(8)));
-	u8 *buf = frame + 7;
-	struct fzc_frame data = { .type = FZC_MSG_DATA, .frame = 1, .image = 1, .n = 1,
-				  .length = 4096 };
-	u8 type;
+	u8 buf[1 + FRAME];
+	u32 i;
 
-	*buf = SEAL_HEAD | SEAL_PAYLOAD;
-	for (type = 1; type < FZC_NR_MSG; type++) {
-		struct fzc_msg m = { .type = type };
+	make_bases();
+	for (i = 0; i < nbases; i++) {
+		const struct fzc_wire_head *h = (struct fzc_wire_head *)bases[i];
+		bool data = le16_to_cpu(h->type) == FZC_MSG_DATA;
 
-		if (type == FZC_MSG_DATA)
-			continue;
-		if (type == FZC_MSG_HELLO)
-			m.hello = (struct fzc_hello){ .role = FZC_PRIMARY, .sectors = 1,
-						      .block_size = FZC_MIN_BLOCK };
-		else if (type == FZC_MSG_SESSION)
-			m.session.order = FZC_ORDER_RESUME;
-		else if (type == FZC_MSG_NEED)
-			m.n = 1;
-		else if (type == FZC_MSG_REFUSE)
-			strcpy(m.reason, "why not");
-		emit(buf, 1 + fzc_wire_put_msg(frame + 8, &m));
+		buf[0] = SEAL_HEAD | (data ? EXPECTS_DATA : SEAL_PAYLOAD);
+		memcpy(buf + 1, bases[i], FRAME);
+		emit(buf, 1 + FZC_WIRE_HEAD + (data ? 0 : le32_to_cpu(h->length)));
+		buf[0] |= PATCHED;
+		buf[1] = i;
+		emit(buf, 2);
 	}
-	buf[0] = EXPECTS_DATA | SEAL_HEAD;
-	fzc_wire_put_head(frame + 8, &data);
-	emit(buf, 1 + FZC_WIRE_HEAD);
-	data.flags = FZC_WIRE_ZERO | FZC_WIRE_DIRECT;
-	data.length = 0;
-	data.n = 2;
-	fzc_wire_put_head(frame + 8, &data);
-	emit(buf, 1 + FZC_WIRE_HEAD);
 }
 
 const struct target target_wire = { "wire", run, seeds };
