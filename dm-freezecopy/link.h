@@ -65,11 +65,11 @@ struct fzc_link_stats {
 };
 
 /*
- * Create: allocates only, and loads the crypto it needs (-ENOENT: the kernel
- * has none).  @tcp, @geo, @key and @name must outlive the link.  @tcp: how the
- * sockets send.  @geo: what DATA heads are checked against.  @key: what both sides prove before anything else, NULL:
- * nothing is proven and nothing encrypted.  @primary: connects to @addr, with
- * backoff, for ever; else listens on it.  ERR_PTR.
+ * Create: allocates only, and loads the crypto it needs (-ENOENT: the kernel has
+ * none).  What the pointers name must outlive the link.  @tcp: how the sockets
+ * send.  @geo: what DATA heads are checked against.  @key: what both sides prove
+ * before anything else, NULL: nothing is proven and nothing encrypted.  @primary:
+ * connects to @addr, with backoff, for ever; else listens on it.  ERR_PTR.
  */
 struct fzc_link *fzc_link_create(const struct fzc_link_ops *ops, void *ctx, bool primary,
 				 const struct fzc_addr *addr, const struct fzc_tcp *tcp,
