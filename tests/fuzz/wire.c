@@ -288,8 +288,9 @@ static void seeds(void (*emit)(const void *data, size_t len))
 		memcpy(buf + 1, bases[i], FRAME);
 		emit(buf, 1 + FZC_WIRE_HEAD + (data ? 0 : le32_to_cpu(h->length)));
 		buf[0] |= PATCHED;
-		buf[1] = i;
+		memcpy(buf + 1, (u8 []){ i, offsetof(struct fzc_wire_head, flags) / 4, 0x0c, 0 }, 4);
 		emit(buf, 2);
+		emit(buf, 5);
 	}
 }
 
