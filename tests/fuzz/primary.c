@@ -723,7 +723,8 @@ static const u8 tight[] = { 5, MEET, ONE(0), ONE(1), ONE(2), ONE(3), ONE(4), ONE
 /* a slot that is read until others want it */
 static const u8 held[] = { 5, MEET, ONE(0), IMAGE, ONE(3), CUT, 0, SETTLE, ONE(3), READ, 3, SEND,
 			   DURABLE, 0, SETTLE, COMMITTED, 0, 0, MERGED, 0, 0, SETTLE, TICK, SETTLE, TICK,
-			   SETTLE, THREE(7), CUT, 0, SETTLE, THREE(7), READ_END, 0 };
+			   SETTLE, THREE(7), CUT, 0, SETTLE, WRITE, 7, 2, SETTLE, WRITE_END, 1, SETTLE,
+			   WRITE_END, 1, SETTLE, WRITE_END, 0, READ_END, 0 };
 
 u32 primary_seed(u32 n, u8 *buf)
 {
