@@ -81,7 +81,7 @@ BUGS = [
      "slots.c", "	if (slot >= s->nslots || block >= blocks ||", "	if (block >= blocks ||"),
     ("index-block", "an index page may name a block that the volume does not have", "load",
      1000000, "slots.c", "	if (slot >= s->nslots || block >= blocks ||",
-     "	if (slot >= s->nslots ||"),
+     "	if (slot >= s->nslots || !blocks ||"),
     ("stage-number", "a superblock may name a third stage", "load", 1000000, "ondisk.c",
      "	else if (sb->cur > 1 || sb->stage_cur > 1)", "	else if (0)"),
 ]
