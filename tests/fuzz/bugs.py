@@ -107,7 +107,7 @@ def hunt(build, folder, bug):
     target, runs = bug[2], bug[3]
     program, seeds = folder / "build/fuzz" / target, folder / "seeds"
     subprocess.run(["make", "-s", "-C", folder / "tests/fuzz", f"BUILD={folder / 'build'}", program],
-                   check=True)
+                   env={**os.environ, "MAKEFLAGS": ""}, check=True)
     seeds.mkdir()
     subprocess.run([build / "fuzz-replay" / target, "--seeds", seeds], check=True)
     env = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=4:malloc_context_size=0"}

@@ -172,7 +172,10 @@ static void fill(struct fzc_msg *m, u8 step)
 		m->n = 1;
 		break;
 	case FZC_MSG_REFUSE:
-		strcpy(m->reason, "why not");
+		memset(m->reason, 'r', FZC_REASON_LEN - 1);
+		break;
+	case FZC_MSG_FREEZE:
+		memset(m->image.label, 'x', FZC_NAME_LEN - 1);
 		break;
 	case FZC_MSG_AUTH:
 		m->auth.step = step;
