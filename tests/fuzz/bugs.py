@@ -81,7 +81,7 @@ BUGS = [
      "slots.c", "	if (slot >= s->nslots || block >= blocks ||", "	if (block >= blocks ||"),
     ("index-block", "an index page may name a block that the volume does not have", "load",
      1000000, "slots.c", "	if (slot >= s->nslots || block >= blocks ||",
-     "	if (slot >= s->nslots ||"),
+     "	if (slot >= s->nslots || !blocks ||"),
     ("stage-number", "a superblock may name a third stage", "load", 1000000, "ondisk.c",
      "	else if (sb->cur > 1 || sb->stage_cur > 1)", "	else if (0)"),
 ]
@@ -107,7 +107,7 @@ def hunt(build, folder, bug):
     target, runs = bug[2], bug[3]
     program, seeds = folder / "build/fuzz" / target, folder / "seeds"
     subprocess.run(["make", "-s", "-C", folder / "tests/fuzz", f"BUILD={folder / 'build'}", program],
-                   check=True)
+                   env={**os.environ, "MAKEFLAGS": ""}, check=True)
     seeds.mkdir()
     subprocess.run([build / "fuzz-replay" / target, "--seeds", seeds], check=True)
     env = {**os.environ, "ASAN_OPTIONS": "quarantine_size_mb=4:malloc_context_size=0"}

@@ -6,6 +6,8 @@
  */
 #include "load.h"
 
+#define FEW_SLOTS	100	/* fewer than a page of an index names */
+
 struct image {
 	bool made;
 	bool second;
@@ -25,7 +27,7 @@ static void make_image(struct image *img, u32 n)
 
 	img->made = true;
 	img->second = n < SECONDARY_SEEDS;
-	img->slots[0] = MAX_SLOTS;
+	img->slots[0] = n & 1 ? FEW_SLOTS : MAX_SLOTS;
 	img->slots[1] = img->second ? 20 : 0;
 	in.end += img->second ? secondary_seed(n, story) : primary_seed(n - SECONDARY_SEEDS, story);
 	in.p++;		/* which sizes they have */
@@ -113,6 +115,7 @@ static void run(const u8 *data, size_t len)
 	else
 		primary_begin(false);
 	if (shell_boot()) {
+		SAY("refused: %s", W.second ? S.reason : P.reason);
 		shell_free();
 		return;
 	}
@@ -126,15 +129,33 @@ static void run(const u8 *data, size_t len)
 	}
 }
 
+/* What to damage to begin with: so many fields, each with page, how, place, value. */
+static const u8 stage_number[] = { 1, FZC_META, 0x40, 83, 2 };
+static const u8 index_block[] = { 2, 3 << 2 | 2, 0x40, 16, 200, 3 << 2 | 2, 0x40, 18, 1 };
+static const u8 index_slot[] = { 2, 3 << 2 | 2, 0x60, 14, 0, 23, 3 << 2 | 2, 0x60, 14, 8, 1 };
+
+static const struct {
+	const u8 *what;
+	u32 len;
+} damages[] = {
+	{ stage_number, sizeof(stage_number) }, { index_block, sizeof(index_block) },
+	{ index_slot, sizeof(index_slot) },
+};
+
 static void seeds(void (*emit)(const void *data, size_t len))
 {
 	u8 buf[2 + MAX_SEED] = { 0 };
-	u32 n;
+	u32 n, i;
 
 	for (n = 0; n < NR_IMAGES; n++) {
 		buf[0] = n;
+		buf[1] = 0;
 		emit(buf, 2 + (n < SECONDARY_SEEDS ? secondary_seed(n, buf + 2) :
 						     primary_seed(n - SECONDARY_SEEDS, buf + 2)));
+		for (i = 0; i < ARRAY_SIZE(damages); i++) {
+			memcpy(buf + 1, damages[i].what, damages[i].len);
+			emit(buf, 1 + damages[i].len);
+		}
 	}
 }
 

@@ -14,6 +14,7 @@
 #define MAX_WRITE	3U
 #define MAX_READS	4
 #define MAX_CRASHES	2
+#define VALUES		32U	/* a write has so many: one for each block it could be for */
 #define MAX_TICKS	30	/* until a write has ended that nothing disturbs */
 
 enum hop_state { HOP_FREE, HOP_PARKED, HOP_BUSY };
@@ -23,7 +24,7 @@ struct hop {
 	bool again;		/* its divert failed */
 	bool fails, in_slot;	/* as it ends */
 	u64 first, last;
-	u32 val;		/* of its first block; the next ones have the next values */
+	u32 val;		/* of its first block: its number, modulo VALUES */
 	u8 place[MAX_WRITE];
 	u32 slot[MAX_WRITE];
 };
@@ -158,8 +159,8 @@ static void write_begin(struct in *in)
 	for (b = h->first; b <= h->last; b++)
 		if (busy(b))
 			return;
-	h->val = T.next_val + 1;
-	T.next_val += MAX_WRITE;
+	T.next_val += VALUES;
+	h->val = T.next_val + first;
 	try_write(h, false);
 }
 
@@ -222,7 +223,7 @@ static void read_ends(struct read *r)
 {
 	u32 val = W.cur[FZC_DIFF].val[r->slot];
 
-	MUST(val >= r->was || !T.sound);
+	MUST(val == r->was || val % VALUES == r->block || !T.sound);
 	fzc_p_slot_put(&P, r->slot);
 	r->used = false;
 }
@@ -695,7 +696,9 @@ static void run(const u8 *data, size_t len)
 /* ---- stories to begin with ---- */
 
 #define MEET		CONNECT, SETTLE, HELLO, 0, SETTLE, SESSION_OK, SETTLE
-#define ONE(b)		WRITE, b, 0, SETTLE, WRITE_END, 0, SETTLE, WRITE_END, 0
+#define SOME(b, more)	WRITE, b, more, SETTLE, WRITE_END, 0, SETTLE, WRITE_END, 0
+#define ONE(b)		SOME(b, 0)
+#define THREE(b)	SOME(b, 2)
 #define COPIED		2, MEET, SEND, SETTLE, DURABLE, 0, SEND, SETTLE, DURABLE, 0, TICK, SETTLE
 #define IMAGE		CUT, 0, SETTLE, SEND, DURABLE, 0, SETTLE, SEND, DURABLE, 0, SETTLE, \
 			COMMITTED, 0, 0, MERGED, 0, 0, SETTLE
@@ -716,6 +719,12 @@ static const u8 lost[] = { COPIED, IMAGE, ONE(3), SEND, PART, SETTLE, MEET, NEED
 static const u8 tight[] = { 5, MEET, ONE(0), ONE(1), ONE(2), ONE(3), ONE(4), ONE(5), CUT, 0, SETTLE,
 			    WRITE, 0, 2, WRITE, 3, 2, SETTLE, WRITE_END, 0, WRITE_END, 2, WRITE_END, 3,
 			    SETTLE, WRITE_END, 1, SEND, DURABLE, 0 };
+
+/* a slot that is read until others want it */
+static const u8 held[] = { 5, MEET, ONE(0), IMAGE, ONE(3), CUT, 0, SETTLE, ONE(3), READ, 3, SEND,
+			   DURABLE, 0, SETTLE, COMMITTED, 0, 0, MERGED, 0, 0, SETTLE, TICK, SETTLE, TICK,
+			   SETTLE, THREE(7), CUT, 0, SETTLE, WRITE, 7, 2, SETTLE, WRITE_END, 1, SETTLE,
+			   WRITE_END, 1, SETTLE, WRITE_END, 0, READ_END, 0 };
 
 u32 primary_seed(u32 n, u8 *buf)
 {
@@ -739,6 +748,7 @@ static void seeds(void (*emit)(const void *data, size_t len))
 
 	for (n = 0; n < PRIMARY_SEEDS; n++)
 		emit(buf, primary_seed(n, buf));
+	emit(held, sizeof(held));
 }
 
 const struct target target_primary = { "primary", run, seeds };

@@ -667,6 +667,13 @@ static const u8 restated[] = { COPIED, ONE(1), FREEZE, 0, SETTLE, AHEAD(2), SETT
 static const u8 verified[] = { 6, MEET, ONE(0), SETTLE, IMAGE, ONE(1), ONE(2), SETTLE, IMAGE,
 			       OTHER, 13, 0, OTHER, 1 };
 
+/* an ALL_SENT too early, or of one frame more; two frames for one block */
+static const u8 early[] = { COPIED, DATA, 0, 1, FREEZE, 0, SETTLE, ALL_SENT, 0, SETTLE, DATA_END, 1,
+			    SETTLE };
+static const u8 miscounted[] = { COPIED, ONE(1), FREEZE, 0, SETTLE, ALL_SENT, 1, 0, 0, 0, 0, 0, 0x84,
+				 SETTLE };
+static const u8 twice[] = { COPIED, DATA, 0, 1, DATA, 0, 1, DATA_END, 4, DATA_END, 0, SETTLE, IMAGE };
+
 u32 secondary_seed(u32 n, u8 *buf)
 {
 	static const struct {
@@ -691,6 +698,9 @@ static void seeds(void (*emit)(const void *data, size_t len))
 
 	for (n = 0; n < SECONDARY_SEEDS; n++)
 		emit(buf, secondary_seed(n, buf));
+	emit(early, sizeof(early));
+	emit(miscounted, sizeof(miscounted));
+	emit(twice, sizeof(twice));
 }
 
 const struct target target_secondary = { "secondary", run, seeds };

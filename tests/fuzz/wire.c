@@ -172,7 +172,10 @@ static void fill(struct fzc_msg *m, u8 step)
 		m->n = 1;
 		break;
 	case FZC_MSG_REFUSE:
-		strcpy(m->reason, "why not");
+		memset(m->reason, 'r', FZC_REASON_LEN - 1);
+		break;
+	case FZC_MSG_FREEZE:
+		memset(m->image.label, 'x', FZC_NAME_LEN - 1);
 		break;
 	case FZC_MSG_AUTH:
 		m->auth.step = step;
@@ -288,8 +291,9 @@ static void seeds(void (*emit)(const void *data, size_t len))
 		memcpy(buf + 1, bases[i], FRAME);
 		emit(buf, 1 + FZC_WIRE_HEAD + (data ? 0 : le32_to_cpu(h->length)));
 		buf[0] |= PATCHED;
-		buf[1] = i;
+		memcpy(buf + 1, (u8 []){ i, offsetof(struct fzc_wire_head, flags) / 4, 0x0c, 0 }, 4);
 		emit(buf, 2);
+		emit(buf, 5);
 	}
 }
 
