@@ -17,12 +17,12 @@ struct both {
 	u32 sent;
 };
 
-static struct fzc_keys keys_of(u8 current, u8 previous)
+static struct fzc_keys keys_of(u8 newer, u8 older)
 {
-	struct fzc_keys keys = { .n = previous ? 2 : 1 };
+	struct fzc_keys keys = { .n = older ? 2 : 1 };
 
-	memset(keys.key[0], current, FZC_KEY_BYTES);
-	memset(keys.key[1], previous, FZC_KEY_BYTES);
+	memset(keys.key[0], newer, FZC_KEY_BYTES);
+	memset(keys.key[1], older, FZC_KEY_BYTES);
 	return keys;
 }
 
