@@ -73,6 +73,7 @@ def measure(pair, seconds):
     return tcp / took * 1e6, wire / took * 1e6, tcp / packets
 
 
+@pytest.mark.long
 def test_rate(pair):
     """The wire carries what the table allows, no more (the packets' heads apart) and not much less, for seconds
     on end; another table changes it; at the lowest rate a frame of a MiB takes as long as a silence may last, and nobody

@@ -125,6 +125,7 @@ def test_more_than_one_key_takes(pair):
     assert pair.dump("primary").read_bytes() == pair.dump("secondary").read_bytes()
 
 
+@long
 def test_every_side_says_what_is_wrong(pair):
     """Another key, none in the keyring, none in the table of one side: nothing is lost by it."""
     keys(pair)
