@@ -23,7 +23,6 @@
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/sched/mm.h>
-#include <linux/sched/task.h>
 #include <linux/slab.h>
 
 #include "core/ondisk.h"
@@ -555,14 +554,14 @@ static void talk(struct fzc_link *link)
 }
 
 /* Let fzc_link_stop() know of a socket that a thread is going to wait for. */
-static bool publish(struct fzc_link *link, struct fzc_sock **place, struct fzc_sock *sock)
+static bool publish(struct fzc_link *link, struct fzc_sock *sock)
 {
 	bool ok;
 
 	spin_lock_irq(&link->lock);
 	ok = !link->stopping;
 	if (ok) {
-		*place = sock;
+		link->sock = sock;
 		link->heard = jiffies;
 	}
 	spin_unlock_irq(&link->lock);
@@ -626,7 +625,7 @@ static bool dial(struct fzc_link *link)
 			     &link->complained);
 		return false;
 	}
-	if (!publish(link, &link->sock, sock))
+	if (!publish(link, sock))
 		return false;
 	err = fzc_sock_connect(sock, &link->addr, CONNECT_TIMEOUT);
 	if (err) {
@@ -788,28 +787,6 @@ void fzc_link_destroy(struct fzc_link *link)
 	kvfree(link);
 }
 
-/* The reference lets kthread_stop() find a thread that has already returned. */
-static int launch(struct fzc_link *link, struct task_struct **place, int (*fn)(void *),
-		  const char *what)
-{
-	struct task_struct *task = kthread_create(fn, link, "fzc-%s/%s", what, link->name);
-
-	if (IS_ERR(task))
-		return PTR_ERR(task);
-	*place = get_task_struct(task);
-	wake_up_process(task);
-	return 0;
-}
-
-static void join(struct task_struct **place)
-{
-	if (!*place)
-		return;
-	kthread_stop(*place);
-	put_task_struct(*place);
-	*place = NULL;
-}
-
 int fzc_link_start(struct fzc_link *link)
 {
 	int err;
@@ -817,9 +794,9 @@ int fzc_link_start(struct fzc_link *link)
 	link->stopping = false;
 	link->backoff = 0;
 	link->complained = 0;
-	err = launch(link, &link->sender, sender_main, "send");
+	err = fzc_thread_start(&link->sender, sender_main, link, "send", link->name);
 	if (!err)
-		err = launch(link, &link->manager, manager_main, "link");
+		err = fzc_thread_start(&link->manager, manager_main, link, "link", link->name);
 	if (!err && !link->primary)
 		err = fzc_listener_start(link->listener);
 	if (err)
@@ -836,8 +813,8 @@ void fzc_link_stop(struct fzc_link *link)
 	spin_unlock_irq(&link->lock);
 	wake_up_all(&link->wait);
 	fzc_listener_stop(link->listener);
-	join(&link->manager);
-	join(&link->sender);
+	fzc_thread_stop(&link->manager);
+	fzc_thread_stop(&link->sender);
 	retract(link, &link->next);
 	while (send_next(link))
 		;

@@ -67,6 +67,28 @@ void fzc_complain(const char *name, const char *what, const struct fzc_addr *add
 			    ERR_PTR(err));
 }
 
+/* The reference lets kthread_stop() find a thread that has already returned. */
+int fzc_thread_start(struct task_struct **place, int (*fn)(void *), void *arg, const char *what,
+		     const char *name)
+{
+	struct task_struct *task = kthread_create(fn, arg, "fzc-%s/%s", what, name);
+
+	if (IS_ERR(task))
+		return PTR_ERR(task);
+	*place = get_task_struct(task);
+	wake_up_process(task);
+	return 0;
+}
+
+void fzc_thread_stop(struct task_struct **place)
+{
+	if (!*place)
+		return;
+	kthread_stop(*place);
+	put_task_struct(*place);
+	*place = NULL;
+}
+
 static bool stopping(struct fzc_listener *l)
 {
 	return READ_ONCE(l->stopping);
@@ -300,17 +322,9 @@ void fzc_listener_destroy(struct fzc_listener *l)
 
 int fzc_listener_start(struct fzc_listener *l)
 {
-	struct task_struct *task;
-
 	l->stopping = false;
 	l->complained = 0;
-	task = kthread_create(listener_main, l, "fzc-accept/%s", l->name);
-	if (IS_ERR(task))
-		return PTR_ERR(task);
-	/* the reference lets kthread_stop() find one that has already returned */
-	l->task = get_task_struct(task);
-	wake_up_process(task);
-	return 0;
+	return fzc_thread_start(&l->task, listener_main, l, "accept", l->name);
 }
 
 static void stop_socks(struct fzc_listener *l)
@@ -333,9 +347,7 @@ void fzc_listener_stop(struct fzc_listener *l)
 	if (!l || !l->task)
 		return;
 	stop_socks(l);
-	kthread_stop(l->task);
-	put_task_struct(l->task);
-	l->task = NULL;
+	fzc_thread_stop(&l->task);
 	/* one that came in between */
 	stop_socks(l);
 	if (l->wq)

@@ -9,6 +9,7 @@
 #include "handshake.h"
 
 struct fzc_listener;
+struct task_struct;
 
 /* Called from the listener's threads; may sleep. */
 struct fzc_listener_ops {
@@ -27,6 +28,14 @@ void fzc_listener_destroy(struct fzc_listener *l);
 int fzc_listener_start(struct fzc_listener *l);
 /* Nothing arrives any more when it returns.  Sleeps. */
 void fzc_listener_stop(struct fzc_listener *l);
+
+/*
+ * A thread "fzc-@what/@name" that runs @fn(@arg), at *@place; -errno.  And join it,
+ * if there is one.  Sleep.
+ */
+int fzc_thread_start(struct task_struct **place, int (*fn)(void *), void *arg, const char *what,
+		     const char *name);
+void fzc_thread_stop(struct task_struct **place);
 
 /* Log, once a reason, that @what on @addr does not work; @last is the owner's memory of that. */
 void fzc_complain(const char *name, const char *what, const struct fzc_addr *addr, int err,

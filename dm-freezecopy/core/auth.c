@@ -290,8 +290,3 @@ int fzc_seal_next(struct fzc_seal *s, u32 len, u8 nonce[FZC_NONCE_BYTES], u8 key
 	memcpy(nonce + FZC_NONCE_BYTES - sizeof(count), &count, sizeof(count));
 	return full;
 }
-
-void fzc_seal_wipe(struct fzc_seal *s)
-{
-	fzc_wipe(s, sizeof(*s));
-}

@@ -89,6 +89,5 @@ int fzc_seal_begin(struct fzc_seal *s, const struct fzc_hmac *hmac,
 /* The next record's nonce; 1: @key is to be used from this record on.  -errno. */
 int fzc_seal_next(struct fzc_seal *s, u32 len, u8 nonce[FZC_NONCE_BYTES],
 		  u8 key[FZC_KEY_BYTES]);
-void fzc_seal_wipe(struct fzc_seal *s);
 
 #endif /* FZC_AUTH_H */
