@@ -99,6 +99,7 @@ struct fzc_dev {
 	char key_name[FZC_KEY_MAX];	/* its description */
 	struct fzc_key *key;		/* NULL: auth none */
 	bool verify;
+	bool encrypt;
 	bool has_pace;
 	u32 pace_ms;
 

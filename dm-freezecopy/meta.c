@@ -82,6 +82,9 @@ int fzc_meta_opts(struct fzc_dev *dev, struct fzc_opts *opts, char *why)
 	opts->identical = dev->identical;
 	opts->take_all = dev->take_all;
 	opts->verify = dev->verify;
+	opts->encrypt = dev->encrypt;
+	if (dev->encrypt)
+		get_random_bytes(&opts->keys, sizeof(opts->keys));
 	do {
 		get_random_bytes(&opts->format, sizeof(opts->format));
 	} while (!opts->format);

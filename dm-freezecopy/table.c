@@ -155,6 +155,7 @@ int fzc_table_take(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 	dev->identical = t->identical;
 	dev->take_all = t->take_all;
 	dev->verify = t->verify;
+	dev->encrypt = t->encrypt;
 	dev->has_pace = t->has_pace;
 	dev->pace_ms = t->pace_ms;
 	dev->has_pair = t->has_pair;
@@ -186,7 +187,7 @@ static unsigned int option_words(const struct fzc_dev *dev)
 {
 	return 2 * (3 + dev->identical + dev->has_pair + dev->take_all +
 		    dev->verify + dev->has_pace + !!dev->tcp.congestion[0] +
-		    !!dev->tcp.rate + !!dev->compress);
+		    !!dev->tcp.rate + !!dev->compress + (dev->key && !dev->encrypt));
 }
 
 void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxlen)
@@ -224,4 +225,6 @@ void fzc_table_print(const struct fzc_dev *dev, char *result, unsigned int maxle
 		DMEMIT(" rate %s", rate);
 	if (dev->compress)
 		DMEMIT(" compress %s", fzc_compress_name(dev->compress));
+	if (dev->key && !dev->encrypt)
+		DMEMIT(" stage_encryption off");
 }

@@ -347,6 +347,13 @@ static bool set_verify(struct fzc_table *t, const char *value)
 	return t->verify;
 }
 
+static bool set_encryption(struct fzc_table *t, const char *value)
+{
+	t->encrypt = !strcmp(value, "on");
+	t->no_encrypt = !strcmp(value, "off");
+	return t->encrypt || t->no_encrypt;
+}
+
 static bool set_pace(struct fzc_table *t, const char *value)
 {
 	t->has_pace = whole_number(value, FZC_MAX_PACE, &t->pace_ms);
@@ -410,6 +417,7 @@ static const struct option {
 	{ "congestion", FZC_PRIMARY, set_congestion, FZC_CONGESTION_FORM },
 	{ "rate", FZC_PRIMARY, set_rate, FZC_RATE_FORM },
 	{ "compress", FZC_PRIMARY, set_compress, FZC_COMPRESS_FORM },
+	{ "stage_encryption", 0, set_encryption, "on or off" },
 };
 
 static const struct option *find_option(const char *key)
@@ -437,7 +445,7 @@ static int parse_option(struct fzc_table *t, const char *key, const char *value,
 	*seen |= bit;
 	if (!o)
 		scnprintf(why, FZC_REASON_LEN,
-			  "option %.32s: unknown, expected peer, listen, block, auth, key, pair, assume, take_all_changed, verify, pace_ms, congestion, rate or compress",
+			  "option %.32s: unknown, expected peer, listen, block, auth, key, pair, assume, take_all_changed, verify, pace_ms, congestion, rate, compress or stage_encryption",
 			  key);
 	else if (o->role && o->role != t->role)
 		scnprintf(why, FZC_REASON_LEN, "option %s: not for a %s", key, role_name(t->role));
@@ -463,6 +471,9 @@ static int check_complete(const struct fzc_table *t, char *why)
 		scnprintf(why, FZC_REASON_LEN,
 			  "option key: missing, expected %s; or auth none, if whoever reaches the port may read and forge everything",
 			  KEY_FORM);
+	else if (t->auth_none && t->encrypt)
+		scnprintf(why, FZC_REASON_LEN,
+			  "option stage_encryption: on, expected off or no such option with auth none: there is no key");
 	else
 		return 0;
 	return -EINVAL;
@@ -516,5 +527,7 @@ int fzc_table_parse(struct fzc_table *t, unsigned int argc, char **argv, char *w
 		if (err)
 			return err;
 	}
-	return check_complete(t, why);
+	err = check_complete(t, why);
+	t->encrypt = t->key && !t->no_encrypt;
+	return err;
 }

@@ -45,6 +45,8 @@ struct fzc_table {
 	bool identical;
 	bool take_all;
 	bool verify;
+	bool encrypt;			/* stage_encryption on: said, or there is a key */
+	bool no_encrypt;		/* stage_encryption off */
 	bool has_pace;
 	u32 pace_ms;
 	bool has_pair;

@@ -106,6 +106,10 @@ int fzc_load_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 	else if (sb->regions != geo->regions)
 		scnprintf(why, FZC_REASON_LEN, "meta has %u regions, expected %u", sb->regions,
 			  geo->regions);
+	else if (!*fresh && !(sb->flags & FZC_SB_ENCRYPTED) == opts->encrypt)
+		scnprintf(why, FZC_REASON_LEN,
+			  "meta was created with stage_encryption %s, the table says %s; expected the same, or remove --wipe and create on both sides",
+			  opts->encrypt ? "off" : "on", opts->encrypt ? "on" : "off");
 	else if (!fzc_id_is_zero(&opts->pair) && !fzc_id_is_zero(&sb->pair) &&
 		 !fzc_id_equal(&opts->pair, &sb->pair))
 		scnprintf(why, FZC_REASON_LEN,

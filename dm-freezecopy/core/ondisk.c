@@ -15,7 +15,8 @@ static void check_layout(void)
 	BUILD_BUG_ON(offsetof(struct fzc_super_body, last_number) != 232);
 	BUILD_BUG_ON(offsetof(struct fzc_super_body, stage) != 304);
 	BUILD_BUG_ON(offsetof(struct fzc_super_body, device) != 392);
-	BUILD_BUG_ON(sizeof(struct fzc_super_body) != 680);
+	BUILD_BUG_ON(offsetof(struct fzc_super_body, wrapped) != 680);
+	BUILD_BUG_ON(sizeof(struct fzc_super_body) != 784);
 	BUILD_BUG_ON(sizeof(struct fzc_index_body) != FZC_BODY);
 	BUILD_BUG_ON(sizeof(struct fzc_damaged_body) > FZC_BODY);
 	BUILD_BUG_ON(sizeof(struct fzc_page) != FZC_PAGE);

@@ -72,14 +72,25 @@ struct fzc_disk_image {
 #define FZC_SB_RECOVERED	BIT(8)	/* secondary: recovered, writable when merged */
 #define FZC_SB_COPIED		BIT(9)	/* primary: the first copy went over all blocks */
 #define FZC_SB_FORMATTING	BIT(10)	/* the rest of the metadata is not written yet */
+#define FZC_SB_ENCRYPTED	BIT(11)	/* blocks are encrypted in the stages */
 
-#define FZC_SB_FLAGS		(2 * FZC_SB_FORMATTING - 1)	/* all of them */
+#define FZC_SB_FLAGS		(2 * FZC_SB_ENCRYPTED - 1)	/* all of them */
 
 #define FZC_DEVICE_ID_LEN	64
 
 struct fzc_disk_device {
 	char id[FZC_DEVICE_ID_LEN];	/* WWN, dm uuid or PARTUUID; empty: unknown */
 	__le64 sectors;
+};
+
+/* A volume's keys, encrypted with a key derived from the shared one; all zero: none. */
+struct fzc_wrapped_keys {
+	u8 key[FZC_KEY_ID];	/* id of the shared key */
+	u8 nonce[12];
+	u8 cipher;		/* enum fzc_cipher */
+	u8 reserved[3];
+	u8 keys[2 * FZC_KEY_BYTES];
+	u8 tag[16];
 };
 
 struct fzc_super_body {
@@ -105,6 +116,7 @@ struct fzc_super_body {
 	__le64 told;		/* primary: frames it was told are durable in @session */
 	u8 data_hash[32];	/* of the first and the last MiB of data, when clean */
 	struct fzc_disk_device device[FZC_NR_DEVS];
+	struct fzc_wrapped_keys wrapped;
 };
 
 struct fzc_progress_body {
@@ -185,6 +197,7 @@ struct fzc_super {
 		char id[FZC_DEVICE_ID_LEN];
 		u64 sectors;
 	} device[FZC_NR_DEVS];
+	struct fzc_volume_keys keys;	/* in memory only; on disk they are wrapped */
 };
 
 /* Bits of one bitmap page. */

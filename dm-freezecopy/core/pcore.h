@@ -69,6 +69,8 @@ struct fzc_opts {
 	bool identical;		/* skip the first copy */
 	bool take_all;		/* accept a data device that was changed behind our back */
 	bool verify;		/* secondary: every slot before the commit */
+	bool encrypt;		/* blocks are encrypted in the stages */
+	struct fzc_volume_keys keys;	/* random, used if meta has to be formatted */
 	u8 data_hash[32];	/* of the first and last MiB of data, now */
 	struct {
 		char id[FZC_DEVICE_ID_LEN];

@@ -111,7 +111,9 @@ int fzc_p_load_give(struct fzc_pcore *p, struct fzc_load *load, const struct fzc
 
 static void start_fresh(struct fzc_pcore *p)
 {
-	p->sb.flags = FZC_SB_FORMATTING | FZC_SB_FIRST_COPY;
+	p->sb.flags = FZC_SB_FORMATTING | FZC_SB_FIRST_COPY |
+		      (p->opts.encrypt ? FZC_SB_ENCRYPTED : 0);
+	p->sb.keys = p->opts.keys;
 	if (p->opts.identical) {
 		p->sb.flags |= FZC_SB_COPIED;
 	} else {

@@ -14,6 +14,7 @@ static void fill_hello(const struct fzc_pcore *p, struct fzc_hello *h)
 	memset(h, 0, sizeof(*h));
 	h->role = FZC_PRIMARY;
 	h->direct = p->sb.flags & FZC_SB_FIRST_COPY;
+	h->encrypted = p->sb.flags & FZC_SB_ENCRYPTED;
 	h->pair = p->sb.pair;
 	h->sectors = p->geo.sectors;
 	h->block_size = p->geo.block_size;
@@ -374,6 +375,7 @@ static void session_msg(const struct fzc_pcore *p, struct fzc_session *s)
 	s->session = p->draw;
 	s->stage = p->order == FZC_ORDER_RESUME ? p->sb.stage : p->draw;
 	s->building = p->sb.last_number + 1;
+	memcpy(s->stage_key, p->sb.keys.stage, FZC_KEY_BYTES);
 	if (freeze_exists(p)) {
 		s->freeze = p->freezing;
 		s->building = p->freezing.number;

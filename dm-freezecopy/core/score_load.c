@@ -146,7 +146,9 @@ int fzc_s_load_give(struct fzc_score *s, struct fzc_load *load, const struct fzc
 static void start_fresh(struct fzc_score *s)
 {
 	/* a formatting that was interrupted may have fresh logs already */
-	s->sb.flags = FZC_SB_FORMATTING | FZC_SB_BLANK;
+	s->sb.flags = FZC_SB_FORMATTING | FZC_SB_BLANK |
+		      (s->opts.encrypt ? FZC_SB_ENCRYPTED : 0);
+	s->sb.keys = s->opts.keys;
 	s->sb.log[0] = ++s->sb.next_gen;
 	s->sb.log[1] = ++s->sb.next_gen;
 	fzc_note_devices(&s->sb, &s->opts);

@@ -11,6 +11,7 @@ static void fill_hello(const struct fzc_score *s, struct fzc_hello *h)
 	h->recovered = s->sb.flags & FZC_SB_RECOVERED;
 	h->merging = fzc_s_merging(s);
 	h->direct = s->sb.flags & FZC_SB_FIRST_COPY;
+	h->encrypted = s->sb.flags & FZC_SB_ENCRYPTED;
 	h->pair = s->sb.pair;
 	h->sectors = s->geo.sectors;
 	h->block_size = s->geo.block_size;
@@ -104,6 +105,13 @@ static int session_refused(struct fzc_score *s, const char *what)
 	return -EPROTO;
 }
 
+static bool has_key(const struct fzc_session *n)
+{
+	static const u8 none[FZC_KEY_BYTES];
+
+	return fzc_memneq(n->stage_key, none, sizeof(none));
+}
+
 static int rx_session(struct fzc_score *s, const struct fzc_session *n)
 {
 	struct fzc_super *sb = &s->sb;
@@ -122,6 +130,9 @@ static int rx_session(struct fzc_score *s, const struct fzc_session *n)
 	if (n->building <= sb->image.number || n->building > FZC_MAX_NUMBER / 2 ||
 	    (n->freeze.number && n->freeze.number != n->building))
 		return session_refused(s, "impossible image numbers");
+	if (has_key(n) == !(sb->flags & FZC_SB_ENCRYPTED))
+		return session_refused(s, has_key(n) ? "a stage key, expected none" :
+						       "no stage key, expected one");
 	s->session = *n;
 	s->session_new = true;
 	s->hold = true;
@@ -160,6 +171,7 @@ void fzc_s_session_step(struct fzc_score *s)
 	sb->stage = n->stage;
 	sb->building = n->building;
 	sb->freeze = n->freeze;
+	memcpy(sb->keys.stage, n->stage_key, FZC_KEY_BYTES);
 	s->last_durable = 0;
 	s->session_at = fzc_s_dirty_super(s);
 	s->hold_at = s->session_at;

@@ -16,6 +16,11 @@ static const char *role_name(u8 role)
 	return role == FZC_PRIMARY ? "primary" : role == FZC_SECONDARY ? "secondary" : "unknown";
 }
 
+static const char *on_off(bool on)
+{
+	return on ? "on" : "off";
+}
+
 static bool same_image(const struct fzc_img *a, const struct fzc_img *b)
 {
 	return a->number == b->number && (!a->number || fzc_id_equal(&a->id, &b->id));
@@ -50,6 +55,10 @@ static int check_same_volume(const struct fzc_hello *me, const struct fzc_hello 
 		scnprintf(why, FZC_REASON_LEN,
 			  "block: %u bytes here, %u at the peer: create both sides with the same",
 			  me->block_size, peer->block_size);
+	else if (me->encrypted != peer->encrypted)
+		scnprintf(why, FZC_REASON_LEN,
+			  "stage_encryption: %s here, %s at the peer: create both sides with the same",
+			  on_off(me->encrypted), on_off(peer->encrypted));
 	else if (!secondary->blank && !fzc_id_equal(&me->pair, &peer->pair))
 		scnprintf(why, FZC_REASON_LEN,
 			  "pair: %08x here, %08x at the peer: another volume; check addresses, or %s",

@@ -145,6 +145,15 @@ enum fzc_msg_type {
 #define FZC_KEY_ID		8U
 #define FZC_AUTH_NONCE		32U
 
+/*
+ * The keys of a volume, drawn when its metadata is formatted; the shared key only
+ * wraps them, so that it can be replaced.
+ */
+struct fzc_volume_keys {
+	u8 meta[FZC_KEY_BYTES];		/* for the checksums of this side's metadata */
+	u8 stage[FZC_KEY_BYTES];	/* for blocks in the stages; the primary's, on both sides */
+};
+
 /* A step of the proof that both have the key; what a step does not use is zero.  See auth.h. */
 struct fzc_auth_msg {
 	u8 step;
@@ -162,6 +171,7 @@ struct fzc_hello {
 	bool recovered;
 	bool merging;
 	bool direct;		/* first copy: blocks go straight to the volume */
+	bool encrypted;		/* blocks are encrypted in the stages */
 	struct fzc_id pair;
 	u64 sectors;
 	u32 block_size;
@@ -182,6 +192,7 @@ struct fzc_session {
 	struct fzc_id stage;
 	u64 building;		/* image number that the current stage builds */
 	struct fzc_img freeze;	/* number 0: none, any that the secondary has is void */
+	u8 stage_key[FZC_KEY_BYTES];	/* zero: blocks are not encrypted */
 };
 
 struct fzc_msg {

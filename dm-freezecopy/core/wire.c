@@ -17,7 +17,8 @@ struct wire_hello {
 	u8 recovered;
 	u8 merging;
 	u8 direct;
-	u8 reserved[3];
+	u8 encrypted;
+	u8 reserved[2];
 	u8 pair[16];
 	__le64 sectors;
 	__le32 block_size;
@@ -37,6 +38,7 @@ struct wire_session {
 	u8 stage[16];
 	__le64 building;
 	struct wire_image freeze;
+	u8 stage_key[FZC_KEY_BYTES];
 };
 
 /* DURABLE, FULL: frame.  NEED: first, n. */
@@ -93,7 +95,7 @@ static void check_layout(void)
 	BUILD_BUG_ON(sizeof(struct wire_image) != 96);
 	BUILD_BUG_ON(sizeof(struct wire_hello) != 272);
 	BUILD_BUG_ON(offsetof(struct wire_hello, image) != 40);
-	BUILD_BUG_ON(sizeof(struct wire_session) != 160);
+	BUILD_BUG_ON(sizeof(struct wire_session) != 192);
 	BUILD_BUG_ON(offsetof(struct wire_session, freeze) != 64);
 	BUILD_BUG_ON(sizeof(struct wire_frames) != 24);
 	BUILD_BUG_ON(sizeof(struct wire_freeze) != 216);
@@ -277,6 +279,7 @@ static void put_hello(struct wire_hello *d, const struct fzc_hello *h)
 	d->recovered = h->recovered;
 	d->merging = h->merging;
 	d->direct = h->direct;
+	d->encrypted = h->encrypted;
 	memcpy(d->pair, h->pair.b, 16);
 	d->sectors = cpu_to_le64(h->sectors);
 	d->block_size = cpu_to_le32(h->block_size);
@@ -297,8 +300,9 @@ static bool check_hello(const struct wire_hello *d, char *why)
 	       is(why, "recovered", d->recovered, d->recovered <= 1, "0 or 1") &&
 	       is(why, "merging", d->merging, d->merging <= 1, "0 or 1") &&
 	       is(why, "direct", d->direct, d->direct <= 1, "0 or 1") &&
-	       is(why, "reserved", 1, !d->reserved[0] && !d->reserved[1] && !d->reserved[2] &&
-		  !d->reserved2, "0") &&
+	       is(why, "encrypted", d->encrypted, d->encrypted <= 1, "0 or 1") &&
+	       is(why, "reserved", 1, !d->reserved[0] && !d->reserved[1] && !d->reserved2,
+		  "0") &&
 	       is(why, "sectors", 0, d->sectors, "1 or more") &&
 	       is(why, "block size", block,
 		  block >= FZC_MIN_BLOCK && block <= FZC_MAX_BLOCK && !(block & (block - 1)),
@@ -314,6 +318,7 @@ static bool get_hello(struct fzc_hello *h, const struct wire_hello *d, char *why
 	h->recovered = d->recovered;
 	h->merging = d->merging;
 	h->direct = d->direct;
+	h->encrypted = d->encrypted;
 	memcpy(h->pair.b, d->pair, 16);
 	h->sectors = le64_to_cpu(d->sectors);
 	h->block_size = le32_to_cpu(d->block_size);
@@ -331,6 +336,7 @@ static void put_session(struct wire_session *d, const struct fzc_session *s)
 	memcpy(d->stage, s->stage.b, 16);
 	d->building = cpu_to_le64(s->building);
 	put_image(&d->freeze, &s->freeze);
+	memcpy(d->stage_key, s->stage_key, FZC_KEY_BYTES);
 }
 
 static bool get_session(struct fzc_session *s, const struct wire_session *d, char *why)
@@ -344,6 +350,7 @@ static bool get_session(struct fzc_session *s, const struct wire_session *d, cha
 	memcpy(s->session.b, d->session, 16);
 	memcpy(s->stage.b, d->stage, 16);
 	s->building = le64_to_cpu(d->building);
+	memcpy(s->stage_key, d->stage_key, FZC_KEY_BYTES);
 	return get_image(&s->freeze, &d->freeze, why);
 }
 

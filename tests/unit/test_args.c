@@ -65,6 +65,15 @@ TEST(args_table)
 	      t.compress == FZC_WIRE_LZ4 && !strcmp(fzc_compress_name(t.compress), "lz4"));
 	CHECK(!parse(&t, "primary m d a 6 compress zstd peer [fe::1] auth none") &&
 	      t.compress == FZC_WIRE_ZSTD && !strcmp(fzc_compress_name(t.compress), "zstd"));
+	/* blocks in the stage are encrypted unless there is no key, or it is said */
+	CHECK(!t.encrypt);
+	CHECK(!parse(&t, "primary m d a 4 key :32:logon:freezecopy:db peer [fe::1]") && t.encrypt);
+	CHECK(!parse(&t, "primary m d a 6 stage_encryption on key :32:logon:freezecopy:db peer [fe::1]") &&
+	      t.encrypt);
+	CHECK(!parse(&t, "secondary m d a b 6 key :32:logon:freezecopy:db listen [::] stage_encryption off") &&
+	      !t.encrypt);
+	CHECK(!parse(&t, "secondary m d a b 6 auth none listen [::] stage_encryption off") &&
+	      !t.encrypt);
 }
 
 TEST(args_table_refused)
@@ -122,6 +131,8 @@ TEST(args_table_refused)
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none rate 1M", "rate: not for a"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none compress gzip", "lz4 or zstd"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none compress LZ4", "LZ4"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none stage_encryption on", "expected off"));
+	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none stage_encryption yes", "on or off"));
 	CHECK(refused("secondary m d f g 6 listen 1.2.3.4 auth none compress lz4",
 		      "compress: not for a"));
 	CHECK(refused("primary m d f 6 peer 1.2.3.4 auth none rate 127k", "0 (no limit) or 128k"));

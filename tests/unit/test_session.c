@@ -90,6 +90,10 @@ TEST(session_blank_peer)
 	blank();
 	peer.block_size = 8192;
 	CHECK(refused("block"));
+	peer.block_size = v.me.block_size;
+	peer.encrypted = true;
+	CHECK(refused("stage_encryption: off here, on at the peer"));
+	peer.encrypted = false;
 }
 
 TEST(session_identity)

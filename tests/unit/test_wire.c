@@ -34,7 +34,7 @@ static struct fzc_msg some_msg(u8 type)
 		m.hello = (struct fzc_hello){
 			.role = 1 + test_below(2), .blank = test_below(2),
 			.recovered = test_below(2), .merging = test_below(2),
-			.direct = test_below(2), .pair = test_id(),
+			.direct = test_below(2), .encrypted = test_below(2), .pair = test_id(),
 			.sectors = 1 + test_below(1ULL << 40),
 			.block_size = 4096U << test_below(9), .image = some_image(),
 			.freeze = some_image(), .stage = test_id(), .session = test_id(),
@@ -46,6 +46,8 @@ static struct fzc_msg some_msg(u8 type)
 			.order = 1 + test_below(3), .pair = test_id(), .session = test_id(),
 			.stage = test_id(), .building = test_random(), .freeze = some_image(),
 		};
+		for (u32 i = 0; i < FZC_KEY_BYTES; i++)
+			m.session.stage_key[i] = test_random();
 		break;
 	case FZC_MSG_DURABLE:
 	case FZC_MSG_FULL:
@@ -141,6 +143,7 @@ TEST(wire_fields)
 	CHECK(!take(&o, buf));
 	const struct fzc_hello *a = &m.hello, *b = &o.hello;
 
+	CHECK(a->encrypted == b->encrypted);
 	CHECK(a->role == b->role && a->blank == b->blank && a->recovered == b->recovered &&
 	      a->merging == b->merging && a->direct == b->direct && a->sectors == b->sectors &&
 	      a->block_size == b->block_size && a->durable == b->durable);
@@ -152,6 +155,7 @@ TEST(wire_fields)
 	m = some_msg(FZC_MSG_SESSION);
 	fzc_wire_put_msg(buf, &m);
 	CHECK(!take(&o, buf));
+	CHECK(!memcmp(m.session.stage_key, o.session.stage_key, FZC_KEY_BYTES));
 	CHECK(m.session.order == o.session.order && m.session.building == o.session.building &&
 	      fzc_id_equal(&m.session.pair, &o.session.pair) &&
 	      fzc_id_equal(&m.session.session, &o.session.session) &&
@@ -362,7 +366,8 @@ static const struct {
 	{ FZC_MSG_HELLO, 0, 1, 0, "role" }, { FZC_MSG_HELLO, 0, 1, 3, "role" },
 	{ FZC_MSG_HELLO, 1, 1, 2, "blank" }, { FZC_MSG_HELLO, 2, 1, 0xff, "recovered" },
 	{ FZC_MSG_HELLO, 3, 1, 2, "merging" }, { FZC_MSG_HELLO, 4, 1, 2, "direct" },
-	{ FZC_MSG_HELLO, 5, 1, 1, "reserved" }, { FZC_MSG_HELLO, 7, 1, 1, "reserved" },
+	{ FZC_MSG_HELLO, 5, 1, 2, "encrypted" }, { FZC_MSG_HELLO, 6, 1, 1, "reserved" },
+	{ FZC_MSG_HELLO, 7, 1, 1, "reserved" },
 	{ FZC_MSG_HELLO, 24, 8, 0, "sectors" }, { FZC_MSG_HELLO, 32, 4, 0, "block size" },
 	{ FZC_MSG_HELLO, 32, 1, 1, "block size" }, { FZC_MSG_HELLO, 35, 1, 1, "block size" },
 	{ FZC_MSG_HELLO, 36, 1, 1, "reserved" }, { FZC_MSG_HELLO, 72, 64, 'x', "label" },

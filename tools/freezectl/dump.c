@@ -14,7 +14,7 @@ static const struct option options[] = {
 
 static const char *const flag_names[] = {
 	"clean", "first-copy", "changed-all", "new-stage", "freeze", "folding", "blank", "merging",
-	"recovered", "copied", "formatting",
+	"recovered", "copied", "formatting", "encrypted",
 };
 
 static const char *const verdicts[] = {
