@@ -114,6 +114,7 @@ static int measure(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 
 	if (r)
 		return r;
+	dev->geo.tagged = t->encrypt && t->role == FZC_SECONDARY;
 	need = fzc_meta_bytes(&dev->geo);
 	if (bytes_of(dev, FZC_META) < need) {
 		scnprintf(why, FZC_REASON_LEN, "meta %s: has %llu bytes, expected at least %llu",
@@ -121,7 +122,8 @@ static int measure(struct fzc_dev *dev, const struct fzc_table *t, char *why)
 		return -EINVAL;
 	}
 	for (i = FZC_DIFF; i < dev->role->ndevs; i++) {
-		u32 slots = fzc_slots_fit(bytes_of(dev, i), t->block_size);
+		u32 slots = fzc_slots_fit(bytes_of(dev, i), t->block_size,
+					  dev->geo.tagged);
 
 		if (!slots) {
 			scnprintf(why, FZC_REASON_LEN,

@@ -13,8 +13,6 @@
 #include "types.h"
 
 #define FZC_KEYS		2U	/* the current one, and the one before it */
-#define FZC_TAG_BYTES		16U
-#define FZC_NONCE_BYTES		12U
 #ifndef FZC_REKEY_BYTES		/* tests want less */
 #define FZC_REKEY_BYTES		(64ULL << 20)
 #endif
@@ -55,6 +53,12 @@ struct fzc_auth {
 #define FZC_AUTH_DONE	4
 #define FZC_AUTH_OVER	5	/* a proof was wrong: nothing is said or taken any more */
 
+/*
+ * HKDF-Expand of RFC 5869 for one key: from @prk, a label of this project and @len bytes
+ * of @context, at most 2 * sizeof(struct fzc_auth_msg).  0 or -errno.
+ */
+int fzc_expand(const struct fzc_hmac *hmac, const u8 *prk, const char *label,
+	       const void *context, u32 len, u8 out[FZC_KEY_BYTES]);
 /* Identifies a key without telling it.  0 or -errno. */
 int fzc_key_id(const struct fzc_hmac *hmac, const u8 key[FZC_KEY_BYTES], u8 id[FZC_KEY_ID]);
 /* As text: 16 digits. */
@@ -69,6 +73,8 @@ bool fzc_auth_next(struct fzc_auth *a, struct fzc_msg *msg);
 int fzc_auth_take(struct fzc_auth *a, const struct fzc_msg *msg, char *why);
 /* When done: the secrets of what this side sends and receives. */
 int fzc_auth_secrets(const struct fzc_auth *a, u8 tx[FZC_KEY_BYTES], u8 rx[FZC_KEY_BYTES]);
+/* ...and what makes the nonces of its blocks unique; no secret. */
+int fzc_auth_salt(const struct fzc_auth *a, u8 salt[FZC_SALT_BYTES]);
 void fzc_auth_wipe(struct fzc_auth *a);
 
 /*

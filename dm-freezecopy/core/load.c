@@ -138,6 +138,10 @@ int fzc_load_diff(const struct fzc_super *sb, const struct fzc_geometry *geo,
 			  "%s belongs to another volume: format %016llx place %u, expected %016llx place %u",
 			  dev_name[which], (unsigned long long)le64_to_cpu(page->head.format),
 			  le32_to_cpu(page->diff.which), (unsigned long long)sb->format, which);
+	else if (le32_to_cpu(page->diff.flags) != (geo->tagged ? FZC_DIFF_TAGGED : 0))
+		scnprintf(why, FZC_REASON_LEN, "%s: first page: flags %#x, expected %#x",
+			  dev_name[which], le32_to_cpu(page->diff.flags),
+			  geo->tagged ? (u32)FZC_DIFF_TAGGED : 0);
 	else if (le32_to_cpu(page->diff.slots) != slots)
 		scnprintf(why, FZC_REASON_LEN,
 			  "%s was formatted with %u slots, its size now gives %u", dev_name[which],
@@ -184,6 +188,7 @@ static void format_diff(const struct fzc_super *sb, const struct fzc_geometry *g
 	d->sectors = cpu_to_le64(geo->sectors);
 	d->block_size = cpu_to_le32(geo->block_size);
 	d->slots = cpu_to_le32(geo->slots[which == FZC_DIFF_B]);
+	d->flags = cpu_to_le32(geo->tagged ? FZC_DIFF_TAGGED : 0);
 	fzc_page_seal(page, FZC_PAGE_DIFF, sb->format, 1, 0, 0);
 	act->dev = which;
 	act->offset = 0;

@@ -9,6 +9,7 @@ static void check_layout(void)
 {
 	BUILD_BUG_ON(sizeof(struct fzc_page_head) != 64);
 	BUILD_BUG_ON(sizeof(struct fzc_index_entry) != 32);
+	BUILD_BUG_ON(sizeof(struct fzc_tag) != 64);
 	BUILD_BUG_ON(sizeof(struct fzc_disk_image) != 96);
 	BUILD_BUG_ON(sizeof(struct fzc_disk_device) != 72);
 	BUILD_BUG_ON(offsetof(struct fzc_super_body, image) != 40);
@@ -48,15 +49,26 @@ u64 fzc_meta_bytes(const struct fzc_geometry *geo)
 	return FZC_OFF_MAPS + 6ULL * geo->map_pages * FZC_PAGE;
 }
 
-u64 fzc_slots_start(u32 nslots, u32 block_size)
+static u64 index_end(u32 nslots)
 {
-	u64 pages = FZC_DIV_ROUND_UP((u64)nslots, FZC_INDEX_ENTRIES);
-	u64 end = fzc_index_offset(pages, 0);
+	return fzc_index_offset(FZC_DIV_ROUND_UP((u64)nslots, FZC_INDEX_ENTRIES), 0);
+}
 
+u64 fzc_tag_page_offset(u32 nslots, u32 slot)
+{
+	return index_end(nslots) + (u64)FZC_PAGE * (slot / FZC_TAGS_PER_PAGE);
+}
+
+u64 fzc_slots_start(u32 nslots, u32 block_size, bool tagged)
+{
+	u64 end = index_end(nslots);
+
+	if (tagged)
+		end += (u64)FZC_PAGE * FZC_DIV_ROUND_UP((u64)nslots, FZC_TAGS_PER_PAGE);
 	return (end + block_size - 1) & ~((u64)block_size - 1);
 }
 
-u32 fzc_slots_fit(u64 bytes, u32 block_size)
+u32 fzc_slots_fit(u64 bytes, u32 block_size, bool tagged)
 {
 	u32 shift = 0, step;
 	u64 n;
@@ -64,9 +76,8 @@ u32 fzc_slots_fit(u64 bytes, u32 block_size)
 	while (1U << shift < block_size)
 		shift++;
 	n = min_t(u64, bytes >> shift, FZC_MAX_SLOTS);
-	/* the index takes at most n / 63 + 3 pages, of which this many blocks */
 	while (n) {
-		u64 end = fzc_slots_start(n, block_size) + (n << shift);
+		u64 end = fzc_slots_start(n, block_size, tagged) + (n << shift);
 
 		if (end <= bytes)
 			break;

@@ -18,6 +18,7 @@
  * diff, A, B:
  *	page 0		whose it is
  *	pages 2..	the index, each page twice
+ *	then		on A and B, if blocks are encrypted there: a tag for each slot
  *	then		the slots, aligned to the block size
  */
 #ifndef FZC_ONDISK_H
@@ -138,7 +139,10 @@ struct fzc_diff_body {
 	__le64 sectors;
 	__le32 block_size;
 	__le32 slots;
+	__le32 flags;
 };
+
+#define FZC_DIFF_TAGGED	BIT(0)	/* there is a tag for each slot */
 
 #define FZC_ENTRY_USED	BIT(0)
 #define FZC_ENTRY_ZERO	BIT(1)
@@ -147,7 +151,7 @@ struct fzc_index_entry {
 	__le64 block;
 	__le32 flags;
 	__le32 crc;		/* crc32c of the content; secondary only */
-	u8 tag[16];		/* room for an authentication tag; zero */
+	u8 reserved[16];
 };
 
 #define FZC_INDEX_ENTRIES	126U
@@ -155,6 +159,24 @@ struct fzc_index_entry {
 struct fzc_index_body {
 	struct fzc_index_entry entry[FZC_INDEX_ENTRIES];
 };
+
+/*
+ * What it takes, beside the stage's key, to decrypt the block in a slot.  A page has
+ * nothing else: no header, and one copy, since a page that tears keeps the tags of all
+ * slots that were not being written, and what those hold is sent again.
+ */
+struct fzc_tag {
+	u8 tag[FZC_TAG_BYTES];
+	u8 salt[FZC_SALT_BYTES];	/* of the connection that it came over */
+	__le64 frame;			/* on that connection */
+	__le32 index;			/* of the block in the frame */
+	__le32 length;			/* of the ciphertext; zeroes follow it in the slot */
+	u8 cipher;			/* enum fzc_cipher */
+	u8 packed;			/* compressed before: FZC_WIRE_LZ4, FZC_WIRE_ZSTD; 0: not */
+	u8 reserved[14];
+};
+
+#define FZC_TAGS_PER_PAGE	(FZC_PAGE / (u32)sizeof(struct fzc_tag))
 
 struct fzc_page {
 	struct fzc_page_head head;
@@ -219,15 +241,18 @@ static inline u64 fzc_index_offset(u32 page, u8 copy)
 	return FZC_OFF_INDEX + (2ULL * page + copy) * FZC_PAGE;
 }
 
-/* First byte of the slots on a difference volume of @nslots slots. */
-u64 fzc_slots_start(u32 nslots, u32 block_size);
+/* Of the page with a slot's tag, on a difference volume of @nslots slots that has tags. */
+u64 fzc_tag_page_offset(u32 nslots, u32 slot);
+/* First byte of the slots on a difference volume of @nslots slots; @tagged: with tags. */
+u64 fzc_slots_start(u32 nslots, u32 block_size, bool tagged);
 static inline u64 fzc_slot_offset(const struct fzc_geometry *geo, u32 nslots, u32 slot)
 {
-	return fzc_slots_start(nslots, geo->block_size) + ((u64)slot << geo->block_shift);
+	return fzc_slots_start(nslots, geo->block_size, geo->tagged) +
+	       ((u64)slot << geo->block_shift);
 }
 
 /* How many slots fit on a difference volume of @bytes. */
-u32 fzc_slots_fit(u64 bytes, u32 block_size);
+u32 fzc_slots_fit(u64 bytes, u32 block_size, bool tagged);
 
 /* Fill in all but the slots; -EINVAL with a reason if the sizes are not possible. */
 int fzc_geometry_init(struct fzc_geometry *geo, u64 sectors, u32 block_size, char *why);

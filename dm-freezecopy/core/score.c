@@ -5,12 +5,12 @@
 #define MAX_LOOK	4096	/* blocks of a stage that are passed over in one go */
 #define MERGE_TRIES	30	/* seconds of trying to read a slot until it counts as bad */
 
-enum { SYNC_IDLE, SYNC_FLUSH, SYNC_PAGES, SYNC_FLUSH2, SYNC_PROGRESS, SYNC_PROGRESS_WAIT };
+enum { SYNC_IDLE, SYNC_TAGS, SYNC_FLUSH, SYNC_PAGES, SYNC_FLUSH2, SYNC_PROGRESS, SYNC_PROGRESS_WAIT };
 enum { MERGE_IDLE, MERGE_COPY, MERGE_FLUSH, MERGE_DAMAGED, MERGE_READS, MERGE_SUPER };
 enum { FOLD_IDLE, FOLD_PICK, FOLD_COPY, FOLD_SYNC, FOLD_SUPER };
 
 enum fzc_s_job {
-	JOB_SUPER = FZC_JOB_INTENT_END, JOB_SYNC_FLUSH, JOB_SYNC_PAGE, JOB_SYNC_FLUSH2,
+	JOB_SUPER = FZC_JOB_INTENT_END, JOB_SYNC_TAGS, JOB_SYNC_FLUSH, JOB_SYNC_PAGE, JOB_SYNC_FLUSH2,
 	JOB_PROGRESS, JOB_MERGE, JOB_MERGE_FLUSH, JOB_DAMAGED, JOB_FOLD, JOB_IN_FLUSH, JOB_FORMAT,
 	JOB_VERIFY, JOB_GROW_A, JOB_GROW_B,
 };
@@ -288,7 +288,22 @@ static bool sync_due(const struct fzc_score *s)
 	return s->link == FZC_SLINK_UP && written_prefix(s) > s->durable;
 }
 
-/* DURABLE is said after: flush of what was written, index, flush of that, progress. */
+/* Tags of what was written to the stages, as far as there are any to be written. */
+static bool tags_due(const struct fzc_score *s)
+{
+	return s->geo.tagged && s->sync_due & (1U << FZC_DIFF | 1U << FZC_DIFF_B);
+}
+
+static bool sync_tags(struct fzc_score *s, struct fzc_act *act)
+{
+	s->sync_tags = true;
+	act->kind = FZC_ACT_TAGS;
+	act->dev = fzc_stage_dev(s->sb.stage_cur);
+	act->job = JOB_SYNC_TAGS;
+	return true;
+}
+
+/* DURABLE is said after: tags, flush of what was written, index, flush of that, progress. */
 static bool sync_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page)
 {
 	switch (s->sync_step) {
@@ -302,6 +317,13 @@ static bool sync_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page 
 		s->dirty = 0;
 		fzc_slots_sync_begin(&s->stage[0]);
 		fzc_slots_sync_begin(&s->stage[1]);
+		s->sync_step = SYNC_TAGS;
+		if (tags_due(s))
+			return sync_tags(s, act);
+		fallthrough;
+	case SYNC_TAGS:
+		if (s->sync_tags)
+			return false;
 		s->sync_step = SYNC_FLUSH;
 		fallthrough;
 	case SYNC_FLUSH:
@@ -347,13 +369,16 @@ static void sync_done(struct fzc_score *s, const struct fzc_act *act, int err)
 {
 	if (err) {
 		s->sync_err = err;
-		fzc_s_trouble(s, act->dev, act->kind == FZC_ACT_FLUSH ? "flushing" : "writing to",
-			      err);
+		fzc_s_trouble(s, act->dev, act->kind == FZC_ACT_FLUSH ? "flushing" :
+			      act->kind == FZC_ACT_TAGS ? "writing tags to" : "writing to", err);
 	}
 	switch (act->job) {
 	case JOB_SYNC_PAGE:
 		s->sync_pages--;
 		fzc_slots_page_written(&s->stage[act->dev == FZC_DIFF_B], act->arg, !err);
+		break;
+	case JOB_SYNC_TAGS:
+		s->sync_tags = false;
 		break;
 	case JOB_PROGRESS:
 		s->progress_copy ^= !err;
@@ -814,6 +839,7 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 	case JOB_SUPER:
 		super_done(s, err);
 		break;
+	case JOB_SYNC_TAGS:
 	case JOB_SYNC_FLUSH:
 	case JOB_SYNC_PAGE:
 	case JOB_SYNC_FLUSH2:

@@ -82,6 +82,7 @@ struct fzc_score {
 
 	/* sync: what was received becomes durable */
 	u8 sync_step;
+	bool sync_tags;		/* tags are being written */
 	u8 sync_due;		/* devices that have to be flushed, a bit each */
 	u8 sync_flushes;
 	u8 sync_pages;
@@ -171,12 +172,12 @@ int fzc_s_rx(struct fzc_score *s, const struct fzc_msg *msg);
 /* May the next frame of the connection be looked at now? */
 bool fzc_s_can_rx(const struct fzc_score *s);
 /*
- * The header of a DATA frame came.  NULL: drop the connection.  rx->full: read
+ * The header of a DATA frame came, with its FZC_WIRE_... flags.  NULL: drop the connection.  rx->full: read
  * the payload and throw it away, then call done.  Otherwise the payload goes
  * where place says, block by block.
  */
 struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, u32 n,
-			  bool direct, bool zero);
+			  u32 flags);
 /* Device and slot of one of its blocks; DATA: in place. */
 u8 fzc_s_data_place(struct fzc_score *s, const struct fzc_rx *rx, u64 block, u32 *slot);
 /*

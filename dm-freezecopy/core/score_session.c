@@ -2,6 +2,7 @@
 /* The secondary's core: the session, what the primary sends, recovery. */
 #include "score.h"
 #include "session.h"
+#include "wire.h"
 
 static void fill_hello(const struct fzc_score *s, struct fzc_hello *h)
 {
@@ -408,10 +409,18 @@ static void stage_run(struct fzc_score *s, struct fzc_rx *rx)
 	}
 }
 
-struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, u32 n,
-			  bool direct, bool zero)
+/* P6: what is staged is encrypted, or it is not; that is not for a frame to say. */
+static bool good_form(const struct fzc_score *s, u32 flags)
 {
-	bool first_copy = s->sb.flags & FZC_SB_FIRST_COPY;
+	bool staged = !(flags & (FZC_WIRE_DIRECT | FZC_WIRE_ZERO));
+
+	return !(flags & FZC_WIRE_ENCRYPTED) == !(staged && s->sb.flags & FZC_SB_ENCRYPTED) &&
+	       !(flags & FZC_WIRE_DIRECT) == !(s->sb.flags & FZC_SB_FIRST_COPY);
+}
+
+struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, u32 n,
+			  u32 flags)
+{
 	int stage = stage_for(s, image);
 	struct fzc_rx *rx;
 
@@ -421,11 +430,13 @@ struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, 
 			  (unsigned long long)s->frames + 1);
 		return NULL;
 	}
-	if (s->link != FZC_SLINK_UP || !fzc_s_can_rx(s) || stage < 0 || direct != first_copy ||
+	if (s->link != FZC_SLINK_UP || !fzc_s_can_rx(s) || stage < 0 || !good_form(s, flags) ||
 	    first + n > s->geo.blocks || first + n < first) {
-		fzc_s_say(s, "blocks %llu+%u%s of image %llu, expected%s image %llu",
-			  (unsigned long long)first, n, direct ? " (direct)" : "",
-			  (unsigned long long)image, first_copy ? " direct blocks of" : "",
+		fzc_s_say(s,
+			  "blocks %llu+%u, flags %#x, of image %llu; expected%s blocks%s of image %llu",
+			  (unsigned long long)first, n, flags, (unsigned long long)image,
+			  s->sb.flags & FZC_SB_FIRST_COPY ? " direct (0x2)" : "",
+			  s->sb.flags & FZC_SB_ENCRYPTED ? ", encrypted (0x10) if staged," : "",
 			  (unsigned long long)s->sb.building);
 		return NULL;
 	}
@@ -441,10 +452,10 @@ struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, 
 	rx->first = first;
 	rx->n = n;
 	rx->stage = stage;
-	rx->direct = direct;
-	rx->zero = zero;
+	rx->direct = flags & FZC_WIRE_DIRECT;
+	rx->zero = flags & FZC_WIRE_ZERO;
 	rx->busy = true;
-	if (!direct)
+	if (!rx->direct)
 		stage_run(s, rx);
 	return rx;
 }

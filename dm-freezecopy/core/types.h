@@ -74,6 +74,7 @@ struct fzc_geometry {
 	u32 max_open;		/* regions that may be open at once */
 	u32 map_pages;		/* pages of one bitmap */
 	u32 slots[2];		/* on DIFF and DIFF_B */
+	bool tagged;		/* a tag for each of them there: a secondary whose stages are encrypted */
 };
 
 enum fzc_event_kind {
@@ -87,6 +88,7 @@ enum fzc_act_kind {
 	FZC_ACT_WRITE,	/* write the page buffer to @dev at byte @offset, with FUA if @fua */
 	FZC_ACT_FLUSH,	/* flush the volatile cache of @dev */
 	FZC_ACT_COPY,	/* carry out the items of @copy, set each result */
+	FZC_ACT_TAGS,	/* write the tags that were noted of slots and are not written yet */
 	FZC_ACT_SEND,	/* send the control frame @msg on the session; no fzc_*_done() */
 	FZC_ACT_SYNCED,	/* complete host flushes with a ticket <= @ticket, with @err; no done */
 	FZC_ACT_WAKE,	/* parked bios may try again; no done */
@@ -144,6 +146,9 @@ enum fzc_msg_type {
 #define FZC_KEY_BYTES		32U
 #define FZC_KEY_ID		8U
 #define FZC_AUTH_NONCE		32U
+#define FZC_TAG_BYTES		16U
+#define FZC_SALT_BYTES		16U
+#define FZC_NONCE_BYTES		12U
 
 /*
  * The keys of a volume, drawn when its metadata is formatted; the shared key only

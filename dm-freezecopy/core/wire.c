@@ -132,7 +132,7 @@ u32 fzc_wire_data_length(const struct fzc_geometry *geo, u64 first, u32 n, u32 f
 /* Each of these says what the payload is. */
 static bool one_form(u32 flags)
 {
-	u32 form = flags & (FZC_WIRE_ZERO | FZC_WIRE_COMPRESSED);
+	u32 form = flags & (FZC_WIRE_ZERO | FZC_WIRE_COMPRESSED | FZC_WIRE_ENCRYPTED);
 
 	return !(form & (form - 1));
 }
@@ -145,16 +145,27 @@ static bool check_length(const struct fzc_frame *f, const struct fzc_geometry *g
 	if (f->flags & FZC_WIRE_COMPRESSED)
 		return is(why, "length", f->length, f->length && f->length < plain,
 			  "1 or more, and less than the length of its blocks");
+	if (f->flags & FZC_WIRE_ENCRYPTED)
+		return is(why, "length", f->length, f->length && f->length <= plain,
+			  "1 or more, and at most the length of its blocks");
 	return is(why, "length", f->length, f->length == plain, "the length of its blocks");
+}
+
+static bool check_crc(const struct fzc_frame *f, char *why)
+{
+	bool has = f->length && !(f->flags & FZC_WIRE_ENCRYPTED);
+
+	return is(why, "payload_crc", f->payload_crc, has || !f->payload_crc,
+		  "0 without a payload, or with blocks that have tags");
 }
 
 static bool check_data(const struct fzc_frame *f, const struct fzc_geometry *geo, char *why)
 {
 	return is(why, "type", f->type, geo, "no DATA here") &&
 	       is(why, "flags", f->flags,
-		  !(f->flags & ~(FZC_WIRE_ZERO | FZC_WIRE_DIRECT | FZC_WIRE_COMPRESSED)) &&
-		  one_form(f->flags),
-		  "direct (2) or not, and at most one of zero (1), lz4 (4) and zstd (8)") &&
+		  !(f->flags & ~(FZC_WIRE_ZERO | FZC_WIRE_DIRECT | FZC_WIRE_COMPRESSED |
+				 FZC_WIRE_ENCRYPTED)) && one_form(f->flags),
+		  "direct (2) or not, and at most one of zero (1), lz4 (4), zstd (8) and encrypted (16)") &&
 	       is(why, "number", f->frame, f->frame, "1 or more") &&
 	       is(why, "n", f->n,
 		  f->n && f->n <= FZC_MAX_RUN &&
@@ -163,9 +174,7 @@ static bool check_data(const struct fzc_frame *f, const struct fzc_geometry *geo
 	       is(why, "first", f->first,
 		  f->first < geo->blocks && f->n <= geo->blocks - f->first,
 		  "all blocks to be within the volume") &&
-	       check_length(f, geo, why) &&
-	       is(why, "payload_crc", f->payload_crc, f->length || !f->payload_crc,
-		  "0 without a payload");
+	       check_length(f, geo, why) && check_crc(f, why);
 }
 
 static bool check_ctl(const struct fzc_frame *f, char *why)

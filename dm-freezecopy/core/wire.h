@@ -3,10 +3,10 @@
  * Frames.  Documentation/wire-protocol.rst describes the same for people.
  *
  * A frame is a head of 64 bytes and a payload of @length bytes: for DATA the
- * content of the blocks, as it is or compressed (nothing for a run of zeroes),
- * for the others the fixed structure of their type.  The head carries a checksum of itself and
- * one of the payload.  Little-endian.  A trailer of 16 bytes after the payload
- * is reserved for an authentication tag (a feature that is not negotiated yet).
+ * content of the blocks, as it is, compressed or encrypted (nothing for a run of
+ * zeroes), for the others the fixed structure of their type.  The head carries a
+ * checksum of itself and one of the payload; blocks that are encrypted have tags
+ * instead, which come between the head and the payload.  Little-endian.
  */
 #ifndef FZC_WIRE_H
 #define FZC_WIRE_H
@@ -23,6 +23,7 @@
 #define FZC_WIRE_DIRECT		0x2U	/* DATA: first copy, straight to the volume */
 #define FZC_WIRE_LZ4		0x4U	/* DATA: the payload is one LZ4 block */
 #define FZC_WIRE_ZSTD		0x8U	/* DATA: the payload is zstd frames */
+#define FZC_WIRE_ENCRYPTED	0x10U	/* DATA: each block by itself, see tags.h */
 #define FZC_WIRE_COMPRESSED	(FZC_WIRE_LZ4 | FZC_WIRE_ZSTD)	/* one of them at most */
 
 struct fzc_wire_head {

@@ -361,7 +361,7 @@ static void data(struct in *in)
 		f.image = any_number(in, f.image);
 		f.first = any_number(in, f.first);
 		f.n = any_number(in, f.n);
-		f.flags ^= twist & 7;
+		f.flags ^= twist & 0x17;
 	}
 	f.length = fzc_wire_data_length(&W.geo, f.first % MAX_BLOCKS, min(f.n, MAX_BLOCKS),
 					f.flags);
@@ -370,8 +370,7 @@ static void data(struct in *in)
 		disconnect();
 		return;
 	}
-	rx = fzc_s_data(&S, got.frame, got.image, got.first, got.n,
-			got.flags & FZC_WIRE_DIRECT, got.flags & FZC_WIRE_ZERO);
+	rx = fzc_s_data(&S, got.frame, got.image, got.first, got.n, got.flags);
 	if (!rx) {
 		disconnect();
 		return;

@@ -27,7 +27,7 @@ static char why[512];
 
 static u32 slots_on(const struct medium *m)
 {
-	return fzc_slots_fit((u64)m->sectors * PC_SECTOR, rec.head.block);
+	return fzc_slots_fit((u64)m->sectors * PC_SECTOR, rec.head.block, false);
 }
 
 static void side_open(struct side *side, const char *machine, const char *const role[])

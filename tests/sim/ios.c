@@ -130,7 +130,30 @@ void slots_drop(struct fzc_slots *s)
 		free(chunk);
 }
 
-void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
+/* What the real shell wraps is here as it is. */
+static void keys_put(struct fzc_page *page, const struct fzc_volume_keys *keys)
+{
+	struct fzc_page_head h = page->head;
+
+	memcpy(page->super.wrapped.keys, keys, sizeof(*keys));
+	fzc_page_seal(page, FZC_PAGE_SUPER, le64_to_cpu(h.format), le64_to_cpu(h.seq), 0, 0);
+}
+
+/* Of a superblock that was loaded. */
+void keys_get(const struct disk *d, struct fzc_super *sb)
+{
+	struct fzc_page page;
+	u8 copy;
+
+	for (copy = 0; copy < 2; copy++) {
+		page_get(d, FZC_OFF_SUPER + copy * FZC_PAGE, &page);
+		if (fzc_page_is(&page, FZC_PAGE_SUPER, sb->format, 0, 0) &&
+		    le64_to_cpu(page.head.seq) == sb->seq)
+			memcpy(&sb->keys, page.super.wrapped.keys, sizeof(sb->keys));
+	}
+}
+
+void io_action(u8 node, const struct fzc_act *act, struct fzc_page *page)
 {
 	struct io *io = io_new(node, 0);
 	u32 i;
@@ -140,6 +163,9 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 	switch (act->kind) {
 	case FZC_ACT_WRITE:
 		io->kind = IO_WRITE;
+		io->what = page_step(node, act);
+		if (io->what == STEP_SUPER)
+			keys_put(page, node ? &W.s.sb.keys : &W.p.sb.keys);
 		io_delay(io, act->dev == FZC_META ? 15 : 0, 300);
 		io->sector = act->offset / FZC_SECTOR;
 		io->n = SPB;
@@ -151,7 +177,6 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 		}
 		for (i = 0; i < SPB; i++)
 			io->val[i] = blob_put((const u8 *)page + i * FZC_SECTOR);
-		io->what = page_step(node, act);
 		break;
 	case FZC_ACT_FLUSH:
 		io->kind = IO_FLUSH;
@@ -162,6 +187,10 @@ void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page)
 		io->kind = IO_COPY;
 		io->what = act->copy->to_dev == FZC_NR_DEVS ? STEP_VERIFY :
 			   act->copy->to_dev == FZC_DATA ? STEP_MERGE_READ : STEP_FOLD_READ;
+		break;
+	case FZC_ACT_TAGS:
+		io->kind = IO_TAGS;
+		io->what = STEP_TAGS;
 		break;
 	case FZC_ACT_GROW:
 		io->kind = IO_GROW;
@@ -216,6 +245,87 @@ static bool flush_fails(const struct io *io)
 	return chance(8);
 }
 
+/*
+ * Tags.  Nothing is encrypted here: a tag is the checksum of the content that it came
+ * with, so that one which is not the content's is seen.  As in the real shell they are
+ * noted in memory, and get to the disk when the core says so.
+ */
+static struct tags *tags_of(u8 dev)
+{
+	struct tags *t = &W.tags[dev == FZC_DIFF_B];
+
+	if (!t->loaded)
+		page_get(&W.sd[dev], fzc_tag_page_offset(W.sgeo.slots[dev == FZC_DIFF_B], 0),
+			 (struct fzc_page *)t->page);
+	t->loaded = true;
+	return t;
+}
+
+static struct fzc_tag tag_of(const u64 *val, u64 block)
+{
+	u32 crc = block_crc(val, block_sectors(block));
+	struct fzc_tag tag = { .length = cpu_to_le32(crc) };
+
+	memcpy(tag.salt, W.s.sb.keys.stage, FZC_SALT_BYTES);
+	return tag;
+}
+
+static struct fzc_tag tag_get(u8 dev, u32 slot)
+{
+	struct fzc_tag tag;
+
+	memcpy(&tag, tags_of(dev)->page + slot * sizeof(tag), sizeof(tag));
+	return tag;
+}
+
+static void tag_put(u8 dev, u32 slot, struct fzc_tag tag)
+{
+	struct tags *t = tags_of(dev);
+
+	memcpy(t->page + slot * sizeof(tag), &tag, sizeof(tag));
+	t->dirty = true;
+}
+
+bool tag_is(u8 dev, u32 slot, u32 crc)
+{
+	struct fzc_tag tag;
+
+	if (!W.sgeo.tagged)
+		return true;
+	tag = tag_get(dev, slot);
+	return le32_to_cpu(tag.length) == crc &&
+	       !memcmp(tag.salt, W.s.sb.keys.stage, FZC_SALT_BYTES);
+}
+
+/* Those of one stage a step. */
+static void tags_step(struct io *io)
+{
+	u8 dev = io->step ? FZC_DIFF_B : FZC_DIFF, i;
+	struct tags *t = &W.tags[io->step];
+	u32 at = fzc_tag_page_offset(W.sgeo.slots[io->step], 0) / FZC_SECTOR;
+	u64 val[SPB];
+
+	if (t->dirty) {
+		for (i = 0; i < SPB; i++)
+			val[i] = blob_put(t->page + i * FZC_SECTOR);
+		t->dirty = !write_ends(io, STEP_TAGS, dev, at, SPB, val, false);
+		io->err |= t->dirty;
+	}
+	if (io->step++)
+		act_done(io, io->err ? -EIO : 0);
+}
+
+/* With a copy from stage to stage goes the tag; into the volume it has to be right. */
+static bool copy_tag(const struct fzc_copy *c, const struct fzc_copy_item *it, const u64 *val)
+{
+	if (!W.sgeo.tagged || it->zero)
+		return true;
+	if (c->to_dev == FZC_DATA || c->to_dev == FZC_NR_DEVS)
+		return tag_is(c->from_dev, it->from, block_crc(val, block_sectors(it->block)));
+	tag_put(c->to_dev, it->to, tag_get(c->from_dev, it->from));
+	return true;
+}
+
 /* One item of a copy: read, then (a later step) write. */
 static void copy_step(struct io *io)
 {
@@ -231,6 +341,8 @@ static void copy_step(struct io *io)
 			memcpy(io->val, disk_of(io->node, c->from_dev)->cur +
 			       slot_sector(io->node, c->from_dev, it->from), 8 * n);
 		if (it->result == FZC_COPY_OK && it->check && block_crc(io->val, n) != it->crc)
+			it->result = FZC_COPY_BAD;
+		if (it->result == FZC_COPY_OK && io->node && !copy_tag(c, it, io->val))
 			it->result = FZC_COPY_BAD;
 	} else if (it->result == FZC_COPY_OK && c->to_dev != FZC_NR_DEVS) {
 		u32 to = c->to_dev == FZC_DATA ? it->block * SPB :
@@ -308,7 +420,6 @@ static void send_frame(const struct fzc_xfer *x, const u64 *val)
 	    (unsigned long long)x->frame, x->frozen ? ", frozen" : "",
 	    (unsigned long long)val[0]);
 	pk->data = true;
-	pk->direct = x->direct;
 	pk->frame = x->frame;
 	pk->image = x->image;
 	pk->first = x->first;
@@ -316,7 +427,9 @@ static void send_frame(const struct fzc_xfer *x, const u64 *val)
 	memcpy(pk->val, val, 8 * SPB * x->n);
 	for (i = 0; i < x->n * SPB; i++)
 		zero &= !val[i];
-	pk->zero = zero;
+	pk->flags = (zero ? FZC_WIRE_ZERO : 0) | (x->direct ? FZC_WIRE_DIRECT : 0);
+	if (!pk->flags && W.popts.encrypt)
+		pk->flags = FZC_WIRE_ENCRYPTED;
 	conn_push(&W.pc->ps, pk, W.pc->cut);
 	reached(0, STEP_FRAME + FZC_MSG_DATA, BEGUN, NULL);
 }
@@ -399,6 +512,8 @@ static void rx_step(struct io *io)
 			io->err |= !write_ends(io, dev == FZC_DATA ? STEP_RX_DATA : STEP_RX_SLOT,
 					       dev, to, block_sectors(block),
 					       io->val + io->step * SPB, false);
+		if (io->encrypted)
+			tag_put(dev, slot, tag_of(io->val + io->step * SPB, block));
 		io->step++;
 		return;
 	}
@@ -429,6 +544,9 @@ static void io_advance(struct io *io)
 		break;
 	case IO_COPY:
 		copy_step(io);
+		break;
+	case IO_TAGS:
+		tags_step(io);
 		break;
 	case IO_GROW:
 		io->act.chunk = W.calm || !W.lacks || chance(50) ? malloc(sizeof(*io->act.chunk)) : NULL;

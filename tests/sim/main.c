@@ -84,6 +84,7 @@ static void make_side(struct fzc_geometry *geo, struct fzc_opts *opts, struct di
 	geo->slots[1] = second ? (chance(10) ? 6 + below(6) : W.blocks) : 0;
 	if (second && geo->slots[0] < W.blocks && chance(70))
 		geo->slots[0] = W.blocks;
+	geo->tagged = second && !(W.seed % 3);	/* no draw, as below */
 	memset(opts, 0, sizeof(*opts));
 	opts->format = rng();
 	if (!second)
@@ -94,7 +95,7 @@ static void make_side(struct fzc_geometry *geo, struct fzc_opts *opts, struct di
 	disk_init(&d[FZC_META], fzc_meta_bytes(geo) / FZC_SECTOR);
 	disk_init(&d[FZC_DATA], W.sectors);
 	for (i = 0; i < (second ? 2U : 1U); i++)
-		disk_init(&d[FZC_DIFF + i], (fzc_slots_start(geo->slots[i], 4096) +
+		disk_init(&d[FZC_DIFF + i], (fzc_slots_start(geo->slots[i], 4096, geo->tagged) +
 			  4096ULL * geo->slots[i]) / FZC_SECTOR);
 }
 
@@ -145,6 +146,8 @@ static void make_world(u64 seed, bool verbose)
 	W.archivist = chance(25);
 	W.sick = chance(15) && !W.plan.armed && !on_point;
 	W.sopts.verify = chance(30);
+	W.popts.encrypt = W.sopts.encrypt = W.sgeo.tagged;
+	memset(&W.popts.keys, W.sgeo.tagged, sizeof(W.popts.keys));
 	W.slow = chance(30);
 	W.hot = chance(30);
 	W.lacks = chance(20);

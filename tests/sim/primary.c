@@ -317,6 +317,7 @@ void p_boot(void)
 			return;
 		}
 	}
+	keys_get(&W.pd[FZC_META], &W.p.sb);
 	if (fzc_p_start(&W.p))
 		fail("the primary does not start: %s", W.p.reason);
 	W.last_cut = W.p.sb.freeze.id;

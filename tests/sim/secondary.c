@@ -33,7 +33,8 @@ static bool shown(u32 s, u64 *v)
 		*v = at[s % SPB];
 		/* the shell verifies what it reads through a stage */
 		return block_crc(at, block_sectors(block)) ==
-		       *fzc_slot_crc(&W.s.stage[dev == FZC_DIFF_B], slot);
+		       *fzc_slot_crc(&W.s.stage[dev == FZC_DIFF_B], slot) &&
+		       tag_is(dev, slot, block_crc(at, block_sectors(block)));
 	}
 	default:
 		return false;
@@ -194,6 +195,7 @@ bool s_step(void)
 	case FZC_ACT_FLUSH:
 	case FZC_ACT_COPY:
 	case FZC_ACT_GROW:
+	case FZC_ACT_TAGS:
 		io_action(1, &act, &page);
 		break;
 	}
@@ -203,14 +205,15 @@ bool s_step(void)
 
 static bool deliver_data(const struct packet *pk)
 {
-	struct fzc_rx *rx = fzc_s_data(&W.s, pk->frame, pk->image, pk->first, pk->n, pk->direct,
-				       pk->zero);
+	struct fzc_rx *rx = fzc_s_data(&W.s, pk->frame, pk->image, pk->first, pk->n,
+				       pk->flags);
 	struct io *io;
 
 	if (!rx)
 		return false;
 	io = io_new(1, IO_RX);
 	io->rx = rx;
+	io->encrypted = pk->flags & FZC_WIRE_ENCRYPTED;
 	memcpy(io->val, pk->val, sizeof(io->val));
 	reached(1, rx->direct ? STEP_RX_DATA : STEP_RX_SLOT, BEGUN, io);
 	return true;
@@ -282,6 +285,7 @@ void s_boot(void)
 	slots_drop(&W.s.stage[1]);
 	memset(W.smem, 0, W.sbytes);
 	fzc_s_init(&W.s, W.smem, &W.sgeo, &W.sopts);
+	memset(W.tags, 0, sizeof(W.tags));
 	W.sstate = LOADING;
 	while (fzc_s_load_next(&W.s, &load)) {
 		if (io_fails(1, STEP_LOAD, load.dev)) {
@@ -298,6 +302,7 @@ void s_boot(void)
 			return;
 		}
 	}
+	keys_get(&W.sd[FZC_META], &W.s.sb);
 	if (fzc_s_start(&W.s))
 		fail("the secondary does not start: %s", W.s.reason);
 }

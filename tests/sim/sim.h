@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include "../../dm-freezecopy/core/pcore.h"
 #include "../../dm-freezecopy/core/score.h"
+#include "../../dm-freezecopy/core/wire.h"
 
 #define SPB		8U		/* sectors of a block */
 #define MAX_BLOCKS	32U
@@ -71,7 +72,8 @@ void page_durable(const struct disk *d, u64 offset, struct fzc_page *page);
 
 /* ---- I/O in flight ---- */
 
-enum io_kind { IO_WRITE, IO_FLUSH, IO_COPY, IO_HOST, IO_READ, IO_FILL, IO_XFER, IO_RX, IO_GROW };
+enum io_kind { IO_WRITE, IO_FLUSH, IO_COPY, IO_HOST, IO_READ, IO_FILL, IO_XFER, IO_RX, IO_GROW,
+	       IO_TAGS };
 
 struct hop;
 
@@ -95,6 +97,7 @@ struct io {
 	struct hop *hop;
 	struct fzc_xfer *x;
 	struct fzc_rx *rx;
+	bool encrypted;	/* an IO_RX */
 	u32 slot[8];
 	u8 place[8];
 };
@@ -103,14 +106,13 @@ struct io {
 
 struct packet {
 	bool data;
-	bool zero;
-	bool direct;
 	bool backup;	/* sent by a secondary with old disks */
 	struct fzc_msg msg;
 	u64 frame;
 	u64 image;
 	u64 first;
 	u32 n;
+	u32 flags;
 	u64 val[SPB * 8];
 };
 
@@ -182,7 +184,7 @@ enum step {
 	STEP_FLUSH_META, STEP_FLUSH_DATA, STEP_FLUSH_R10, STEP_FLUSH_DIFF,
 	STEP_LAST_FLUSH = STEP_FLUSH_DIFF,
 	STEP_MERGE_WRITE, STEP_FOLD_WRITE, STEP_HOST_WRITE_DATA, STEP_HOST_WRITE_SLOT,
-	STEP_FILL_WRITE, STEP_RX_SLOT, STEP_RX_DATA, STEP_LAST_WRITE = STEP_RX_DATA,
+	STEP_FILL_WRITE, STEP_RX_SLOT, STEP_RX_DATA, STEP_TAGS, STEP_LAST_WRITE = STEP_TAGS,
 	STEP_MERGE_READ, STEP_FOLD_READ, STEP_VERIFY, STEP_HOST_READ_DATA, STEP_HOST_READ_SLOT,
 	STEP_FILL_READ, STEP_SEND_DATA, STEP_SEND_SLOT, STEP_LOAD, STEP_MEMORY,
 	STEP_FRAME, NR_STEPS = STEP_FRAME + FZC_NR_MSG,
@@ -226,6 +228,13 @@ struct plan {
 	u32 fired;	/* step, 0: not yet */
 	struct io *io;	/* the one that it hits */
 	struct disk old[FZC_NR_DEVS];
+};
+
+/* A stage's tags, as its shell has them in memory: all of them fit in a page. */
+struct tags {
+	bool loaded;
+	bool dirty;
+	u8 page[FZC_PAGE];
 };
 
 /* What is true of the two when it comes. */
@@ -289,6 +298,7 @@ struct world {
 	bool have_backup, on_backup;
 	struct fzc_pcore p;
 	struct fzc_score s;
+	struct tags tags[2];
 	void *pmem, *smem;
 	u64 pbytes, sbytes;
 	u8 pstate, sstate;
@@ -349,7 +359,9 @@ u32 block_sectors(u64 block);
 struct disk *disk_of(u8 node, u8 dev);
 u32 slot_sector(u8 node, u8 dev, u32 slot);
 void slots_drop(struct fzc_slots *s);
-void io_action(u8 node, const struct fzc_act *act, const struct fzc_page *page);
+bool tag_is(u8 dev, u32 slot, u32 crc);
+void io_action(u8 node, const struct fzc_act *act, struct fzc_page *page);
+void keys_get(const struct disk *d, struct fzc_super *sb);
 
 /* steps.c: where schedules get, and the fault that is planned for one of these points */
 extern const char *const step_name[NR_STEPS];

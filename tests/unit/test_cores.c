@@ -6,6 +6,7 @@
 #include "test.h"
 #include "pcore.h"
 #include "score.h"
+#include "wire.h"
 
 #define MAX_PAGES	256
 #define MAX_SENT	600	/* more than NEED asks for at once */
@@ -350,7 +351,7 @@ TEST(cores_secondary_refuses_freezes)
 /* Blocks @first...+@n of image @image come. */
 static bool data(u64 image, u64 first, u32 n)
 {
-	struct fzc_rx *rx = fzc_s_data(&S, S.frames + 1, image, first, n, false, false);
+	struct fzc_rx *rx = fzc_s_data(&S, S.frames + 1, image, first, n, 0);
 	u32 crc[FZC_MAX_RUN] = { 0 }, slot;
 	u64 b;
 
@@ -369,9 +370,9 @@ TEST(cores_frames_are_counted)
 	paired(1000);
 	image = S.sb.building;
 	CHECK(data(image, 0, 1) && S.frames == 1);
-	CHECK(!fzc_s_data(&S, 1, image, 1, 1, false, false) &&
+	CHECK(!fzc_s_data(&S, 1, image, 1, 1, 0) &&
 	      strstr(S.reason, "frame number 1, expected 2"));
-	CHECK(!fzc_s_data(&S, 3, image, 1, 1, false, false) &&
+	CHECK(!fzc_s_data(&S, 3, image, 1, 1, 0) &&
 	      strstr(S.reason, "frame number 3, expected 2"));
 	CHECK(S.frames == 1 && data(image, 1, 1) && S.frames == 2);
 }
@@ -455,10 +456,10 @@ TEST(cores_all_sent_too_early)
 
 	paired(64);
 	m = freeze_of(0, 1);
-	early = fzc_s_data(&S, S.frames + 1, m.image.number, 1, 1, false, false);
+	early = fzc_s_data(&S, S.frames + 1, m.image.number, 1, 1, 0);
 	CHECK_OR_RETURN(early);
 	/* one for the next image may be under way, one for this must not */
-	ahead = fzc_s_data(&S, S.frames + 1, m.image.number + 1, 0, 1, false, false);
+	ahead = fzc_s_data(&S, S.frames + 1, m.image.number + 1, 0, 1, 0);
 	CHECK_OR_RETURN(ahead);
 	m.frames = S.frames;
 	CHECK(freeze_frame(m, FZC_MSG_ALL_SENT, "before frame 2 is durable") == -EPROTO);
@@ -478,16 +479,16 @@ TEST(cores_blocks_that_come_twice)
 
 	paired(64);
 	image = S.sb.building;
-	rx = fzc_s_data(&S, 1, image, 4, 2, false, false);
+	rx = fzc_s_data(&S, 1, image, 4, 2, 0);
 	CHECK_OR_RETURN(rx);
-	CHECK(!fzc_s_data(&S, 2, image, 5, 1, false, false) &&
+	CHECK(!fzc_s_data(&S, 2, image, 5, 1, 0) &&
 	      strstr(S.reason, "before frame 1 with some of them is durable"));
-	CHECK(!fzc_s_data(&S, 2, image, 3, 2, false, true));
+	CHECK(!fzc_s_data(&S, 2, image, 3, 2, FZC_WIRE_ZERO));
 	/* written is not durable yet */
 	fzc_s_data_done(&S, rx, crc, 0);
-	CHECK(!fzc_s_data(&S, 2, image, 5, 1, false, false));
+	CHECK(!fzc_s_data(&S, 2, image, 5, 1, 0));
 	settle();
-	CHECK(fzc_s_data(&S, 2, image, 5, 1, false, false));
+	CHECK(fzc_s_data(&S, 2, image, 5, 1, 0));
 }
 
 /* While every slot is looked at before the commit. */
@@ -505,8 +506,8 @@ TEST(cores_frames_after_all_sent)
 	CHECK(act.kind == FZC_ACT_COPY && S.commit.number == m.image.number);
 	CHECK(freeze_frame(m, FZC_MSG_ALL_SENT, "is being committed") == -EPROTO);
 	CHECK(freeze_frame(m, FZC_MSG_ABORT, "is being committed") == -EPROTO);
-	CHECK(!fzc_s_data(&S, S.frames + 1, m.image.number, 9, 1, false, false));
-	CHECK(fzc_s_data(&S, S.frames + 1, m.image.number + 1, 9, 1, false, true));
+	CHECK(!fzc_s_data(&S, S.frames + 1, m.image.number, 9, 1, 0));
+	CHECK(fzc_s_data(&S, S.frames + 1, m.image.number + 1, 9, 1, FZC_WIRE_ZERO));
 	carry_out(&B, &act);
 	settle();
 	CHECK(S.sb.image.number == m.image.number);
@@ -520,7 +521,7 @@ TEST(cores_session_waits_for_what_came_before)
 	u32 crc[1] = { 7 }, slot;
 
 	paired(64);
-	rx = fzc_s_data(&S, 1, S.sb.building, 5, 1, false, false);
+	rx = fzc_s_data(&S, 1, S.sb.building, 5, 1, 0);
 	CHECK_OR_RETURN(rx);
 	part();
 	fzc_s_data_done(&S, rx, crc, 0);

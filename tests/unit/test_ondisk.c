@@ -67,19 +67,37 @@ TEST(ondisk_areas_do_not_overlap)
 TEST(ondisk_slots_fit)
 {
 	for (u32 i = 0; i < 20000; i++) {
+		bool tagged = test_below(2);
 		u32 block = 4096U << test_below(9);
 		u64 bytes = test_below(1ULL << (10 + test_below(35))) & ~511ULL;
-		u32 n = fzc_slots_fit(bytes, block);
-		u64 end = fzc_slots_start(n, block) + (u64)n * block;
+		u32 n = fzc_slots_fit(bytes, block, tagged);
+		u64 end = fzc_slots_start(n, block, tagged) + (u64)n * block;
 
 		CHECK_OR_RETURN(!n || end <= bytes);
-		CHECK_OR_RETURN(fzc_slots_start(n, block) % block == 0);
-		CHECK_OR_RETURN(fzc_slots_start(n, block) >=
+		CHECK_OR_RETURN(fzc_slots_start(n, block, tagged) % block == 0);
+		CHECK_OR_RETURN(fzc_slots_start(n, block, tagged) >=
 				fzc_index_offset(FZC_DIV_ROUND_UP((u64)n, FZC_INDEX_ENTRIES), 0));
-		end = fzc_slots_start(n + 1, block) + (n + 1ULL) * block;
+		end = fzc_slots_start(n + 1, block, tagged) + (n + 1ULL) * block;
 		CHECK_OR_RETURN(end > bytes);
 	}
-	CHECK(fzc_slots_fit(U64_MAX, 4096) == FZC_MAX_SLOTS);
+	CHECK(fzc_slots_fit(U64_MAX, 4096, false) == FZC_MAX_SLOTS);
+	CHECK(fzc_slots_fit(U64_MAX, 4096, true) == FZC_MAX_SLOTS);
+}
+
+/* Tags follow the index, 64 a page, and end before the first slot. */
+TEST(ondisk_tags)
+{
+	for (u32 i = 0; i < 2000; i++) {
+		u32 n = 1 + test_below(1 << test_below(24));
+		u64 index = fzc_index_offset(FZC_DIV_ROUND_UP(n, FZC_INDEX_ENTRIES), 0);
+
+		CHECK_OR_RETURN(fzc_tag_page_offset(n, 0) == index);
+		CHECK_OR_RETURN(fzc_tag_page_offset(n, 63) == index);
+		CHECK_OR_RETURN(fzc_tag_page_offset(n, 64) == index + FZC_PAGE);
+		CHECK_OR_RETURN(fzc_tag_page_offset(n, n - 1) + FZC_PAGE ==
+				fzc_slots_start(n, FZC_PAGE, true));
+		CHECK_OR_RETURN(index == fzc_slots_start(n, FZC_PAGE, false));
+	}
 }
 
 static void some_page(struct fzc_page *page)

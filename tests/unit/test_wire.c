@@ -242,7 +242,7 @@ TEST(wire_data_bounds)
 	CHECK(data_head(1001, 1, FZC_WIRE_ZERO) == -EPROTO);
 	CHECK(data_head(U64_MAX, 1, FZC_WIRE_ZERO) == -EPROTO);
 	CHECK(data_head(U64_MAX - 1, 3, FZC_WIRE_ZERO) == -EPROTO);
-	CHECK(data_head(0, 1, 16) == -EPROTO && strstr(why, "flags 16"));
+	CHECK(data_head(0, 1, 32) == -EPROTO && strstr(why, "flags 32"));
 	small_volume(1 << 16);
 	CHECK(!data_head(0, 16, 0));
 	CHECK(data_head(0, 17, 0) == -EPROTO);
@@ -315,7 +315,8 @@ static const struct {
 } bad_heads[] = {
 	{ 0, 4, 0x12345678, "magic" }, { 4, 2, 0, "version" }, { 4, 2, 2, "version" },
 	{ 6, 2, 0, "type" }, { 6, 2, FZC_NR_MSG, "type" }, { 6, 2, 0x105, "type" },
-	{ 8, 4, 16, "flags" }, { 8, 4, 12, "flags" },
+	{ 8, 4, 32, "flags" }, { 8, 4, 12, "flags" }, { 8, 4, 17, "flags" },
+	{ 8, 4, 24, "flags" },
 	{ 8, 4, 5, "flags" }, { 8, 4, 4, "length" }, { 8, 4, 0x80000000, "flags" }, { 12, 4, 0, "length" },
 	{ 12, 4, 4095, "length" }, { 12, 4, 4097, "length" }, { 12, 4, U32_MAX, "length" },
 	{ 16, 8, 0, "number" }, { 32, 8, 1ULL << 63, "first" }, { 40, 4, 0, "n" },

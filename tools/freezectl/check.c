@@ -212,7 +212,7 @@ static void check_diff_head(struct check *c)
 {
 	const struct fzc_diff_body *d = &c->f.diff;
 	u32 role = le32_to_cpu(d->role), which = le32_to_cpu(d->which);
-	u32 fit = fzc_slots_fit(c->f.bytes, c->f.geo.block_size);
+	u32 fit = offline_slots_fit(&c->f);
 
 	if (role != FZC_PRIMARY && role != FZC_SECONDARY)
 		found(c, "role: %u, expected %d or %d", role, FZC_PRIMARY, FZC_SECONDARY);

@@ -17,15 +17,15 @@ bool layout_init(struct layout *l, uint64_t volume_bytes, uint32_t block_size, c
 
 uint32_t layout_slots(const struct layout *l, uint64_t bytes)
 {
-	return fzc_slots_fit(bytes, l->block_size);
+	return fzc_slots_fit(bytes, l->block_size, l->tagged);
 }
 
 uint64_t layout_diff_bytes(const struct layout *l, uint64_t slots)
 {
-	return fzc_slots_start(slots, l->block_size) + slots * l->block_size;
+	return fzc_slots_start(slots, l->block_size, l->tagged) + slots * l->block_size;
 }
 
 uint64_t layout_index_bytes(const struct layout *l, uint64_t bytes)
 {
-	return fzc_slots_start(layout_slots(l, bytes), l->block_size);
+	return fzc_slots_start(fzc_slots_fit(bytes, l->block_size, false), l->block_size, true);
 }

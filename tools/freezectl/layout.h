@@ -13,6 +13,7 @@ struct layout {
 	uint64_t blocks;	/* of the volume */
 	uint64_t map_pages;	/* pages of 4 KiB in one bitmap */
 	uint64_t meta_bytes;	/* what meta must have at least */
+	bool tagged;		/* for the caller to set: a secondary whose stages are encrypted */
 };
 
 /* False: the sizes are impossible, and @why (256 bytes) says why. */
@@ -24,7 +25,7 @@ uint32_t layout_slots(const struct layout *l, uint64_t bytes);
 /* Bytes that a difference volume of @slots slots needs at least. */
 uint64_t layout_diff_bytes(const struct layout *l, uint64_t slots);
 
-/* Bytes at the head of such a volume that hold its index. */
+/* Bytes at the head of such a volume that hold its index, and tags if it has them. */
 uint64_t layout_index_bytes(const struct layout *l, uint64_t bytes);
 
 #endif

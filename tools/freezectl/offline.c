@@ -86,6 +86,11 @@ static void find_log(struct offline *o)
 			o->log = le64_to_cpu(page.head.tag);
 }
 
+u32 offline_slots_fit(const struct offline *o)
+{
+	return fzc_slots_fit(o->bytes, o->geo.block_size, o->geo.tagged);
+}
+
 static bool open_diff(struct offline *o, const struct fzc_page *page)
 {
 	char why[FZC_REASON_LEN];
@@ -96,10 +101,11 @@ static bool open_diff(struct offline *o, const struct fzc_page *page)
 	o->diff = page->diff;
 	o->format = le64_to_cpu(page->head.format);
 	set_geometry(o, le64_to_cpu(o->diff.sectors), le32_to_cpu(o->diff.block_size));
+	o->geo.tagged = le32_to_cpu(o->diff.flags) & FZC_DIFF_TAGGED;
 	if (o->geo.block_size &&
-	    le32_to_cpu(o->diff.slots) > fzc_slots_fit(o->bytes, o->geo.block_size)) {
+	    le32_to_cpu(o->diff.slots) > offline_slots_fit(o)) {
 		snprintf(o->why, sizeof(o->why), "slots: %u, expected at most %u for %llu bytes",
-			 le32_to_cpu(o->diff.slots), fzc_slots_fit(o->bytes, o->geo.block_size),
+			 le32_to_cpu(o->diff.slots), offline_slots_fit(o),
 			 (unsigned long long)o->bytes);
 		o->geo.block_size = 0;
 	}

@@ -59,6 +59,9 @@ struct offline_pages {
 bool offline_bitmap(const struct offline *o, enum fzc_area area, struct fzc_map *map, void **mem,
 		    struct offline_pages *pages, u64 *stray);
 
+/* Slots that a difference volume of this size has at most. */
+u32 offline_slots_fit(const struct offline *o);
+
 /* Open regions: their number and bits that stand for none; false: no valid copy. */
 bool offline_regions(const struct offline *o, u64 *open, u64 *stray);
 

@@ -75,7 +75,7 @@ static void write_diff(int fd)
 	d->which = cpu_to_le32(FZC_DIFF);
 	d->sectors = cpu_to_le64(SECTORS);
 	d->block_size = cpu_to_le32(BLOCK);
-	d->slots = cpu_to_le32(fzc_slots_fit(lseek(fd, 0, SEEK_END), BLOCK));
+	d->slots = cpu_to_le32(fzc_slots_fit(lseek(fd, 0, SEEK_END), BLOCK, false));
 	fzc_page_seal(&page, FZC_PAGE_DIFF, FORMAT, 1, 0, 0);
 	put(fd, 0, &page);
 	memset(&page, 0, sizeof(page));
