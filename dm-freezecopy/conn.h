@@ -15,6 +15,8 @@ struct fzc_conn {
 	struct fzc_sock *sock;
 	struct fzc_crypt *tx;	/* NULL, as @rx: in the clear */
 	struct fzc_crypt *rx;
+	u8 cipher;		/* enum fzc_cipher, of this connection */
+	u8 salt[FZC_SALT_BYTES];	/* of its blocks */
 };
 
 /* What a handshake has agreed on. */
@@ -23,6 +25,7 @@ struct fzc_secrets {
 	u8 key[FZC_KEY_ID];	/* id of the key that was proven */
 	u8 tx[FZC_KEY_BYTES];
 	u8 rx[FZC_KEY_BYTES];
+	u8 salt[FZC_SALT_BYTES];
 };
 
 /* Allocate what a protected connection needs; -errno.  Sleeps. */
@@ -33,7 +36,7 @@ int fzc_conn_begin(struct fzc_conn *c, struct fzc_sock *sock, struct fzc_secrets
 
 /* Bytes of the wire that @len of a record take. */
 u32 fzc_conn_bytes(const struct fzc_conn *c, u32 len);
-/* @buf: FZC_MAX_CTL bytes at most where the connection is protected. */
+/* @buf: FZC_MAX_RECORD bytes at most where the connection is protected. */
 int fzc_conn_send(struct fzc_conn *c, void *buf, u32 len, bool more);
 int fzc_conn_recv(struct fzc_conn *c, void *buf, u32 len, long timeout);
 /* Encrypts in place: @pages are of no use after it. */

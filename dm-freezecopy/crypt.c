@@ -11,22 +11,20 @@
 #include "core/wire.h"
 #include "crypt.h"
 
-#define CIPHERS		2
 #define MAX_PAGES	(FZC_MAX_RUN_BYTES / PAGE_SIZE)
 
-static const char *const names[CIPHERS] = { "gcm(aes)", "rfc7539(chacha20,poly1305)" };
+static const char *const names[FZC_CIPHERS] = { "gcm(aes)", "rfc7539(chacha20,poly1305)" };
 
 struct fzc_crypt {
 	bool seal;
 	struct fzc_hmac hmac;
 	struct fzc_seal state;
-	struct crypto_aead *aead[CIPHERS];
-	struct aead_request *req[CIPHERS];
-	u8 which;			/* of the above, this connection's */
+	struct fzc_ciphers ciphers;
+	u8 cipher;			/* enum fzc_cipher, this connection's */
 	struct scatterlist sg[MAX_PAGES + 1];
 	/* a record's small parts; DMA may reach them, so that nothing else shares their lines */
 	u8 nonce[FZC_NONCE_BYTES] ____cacheline_aligned;
-	u8 buf[FZC_MAX_CTL + FZC_TAG_BYTES] ____cacheline_aligned;
+	u8 buf[FZC_MAX_RECORD + FZC_TAG_BYTES] ____cacheline_aligned;
 };
 
 static int mac(const struct fzc_hmac *hmac, const u8 *key, u32 key_len, const void *data, u32 len,
@@ -58,7 +56,7 @@ void fzc_mac_exit(struct fzc_hmac *hmac)
 	hmac->ctx = NULL;
 }
 
-static int alloc_cipher(struct fzc_crypt *c, u32 i)
+static int alloc_cipher(struct fzc_ciphers *c, u32 i)
 {
 	struct crypto_aead *aead = crypto_alloc_aead(names[i], 0, 0);
 
@@ -71,18 +69,36 @@ static int alloc_cipher(struct fzc_crypt *c, u32 i)
 	return c->req[i] ? crypto_aead_setauthsize(aead, FZC_TAG_BYTES) : -ENOMEM;
 }
 
+int fzc_ciphers_init(struct fzc_ciphers *c)
+{
+	int err = 0;
+	u32 i;
+
+	for (i = 0; i < FZC_CIPHERS && !err; i++)
+		err = alloc_cipher(c, i);
+	return err;
+}
+
+void fzc_ciphers_exit(struct fzc_ciphers *c)
+{
+	u32 i;
+
+	for (i = 0; i < FZC_CIPHERS; i++) {
+		aead_request_free(c->req[i]);
+		if (c->aead[i])
+			crypto_free_aead(c->aead[i]);
+	}
+}
+
 struct fzc_crypt *fzc_crypt_create(bool seal)
 {
 	struct fzc_crypt *c = kzalloc(sizeof(*c), GFP_KERNEL);
 	int err;
-	u32 i;
 
 	if (!c)
 		return ERR_PTR(-ENOMEM);
 	c->seal = seal;
-	err = fzc_mac_init(&c->hmac);
-	for (i = 0; i < CIPHERS && !err; i++)
-		err = alloc_cipher(c, i);
+	err = fzc_mac_init(&c->hmac) ?: fzc_ciphers_init(&c->ciphers);
 	if (err) {
 		fzc_crypt_destroy(c);
 		return ERR_PTR(err);
@@ -92,15 +108,9 @@ struct fzc_crypt *fzc_crypt_create(bool seal)
 
 void fzc_crypt_destroy(struct fzc_crypt *c)
 {
-	u32 i;
-
 	if (IS_ERR_OR_NULL(c))
 		return;
-	for (i = 0; i < CIPHERS; i++) {
-		aead_request_free(c->req[i]);
-		if (c->aead[i])
-			crypto_free_aead(c->aead[i]);
-	}
+	fzc_ciphers_exit(&c->ciphers);
 	fzc_mac_exit(&c->hmac);
 	kfree_sensitive(c);
 }
@@ -108,7 +118,8 @@ void fzc_crypt_destroy(struct fzc_crypt *c)
 /* Plain C is the only implementation whose name says so; ChaCha is better then. */
 u8 fzc_crypt_fast(const struct fzc_crypt *c)
 {
-	const char *driver = crypto_tfm_alg_driver_name(crypto_aead_tfm(c->aead[0]));
+	struct crypto_aead *aead = fzc_cipher_aead(&c->ciphers, FZC_CIPHER_AES_GCM);
+	const char *driver = crypto_tfm_alg_driver_name(crypto_aead_tfm(aead));
 	bool slow = strstr(driver, "aes-generic") || strstr(driver, "aes-fixed-time");
 
 	return 1U << FZC_CIPHER_CHACHA | (slow ? 0 : 1U << FZC_CIPHER_AES_GCM);
@@ -116,7 +127,8 @@ u8 fzc_crypt_fast(const struct fzc_crypt *c)
 
 static int set_key(struct fzc_crypt *c, u8 key[FZC_KEY_BYTES])
 {
-	int err = crypto_aead_setkey(c->aead[c->which], key, FZC_KEY_BYTES);
+	struct crypto_aead *aead = fzc_cipher_aead(&c->ciphers, c->cipher);
+	int err = crypto_aead_setkey(aead, key, FZC_KEY_BYTES);
 
 	memzero_explicit(key, FZC_KEY_BYTES);
 	return err;
@@ -126,7 +138,7 @@ int fzc_crypt_begin(struct fzc_crypt *c, u8 cipher, const u8 secret[FZC_KEY_BYTE
 {
 	u8 key[FZC_KEY_BYTES];
 
-	c->which = cipher - FZC_CIPHER_AES_GCM;
+	c->cipher = cipher;
 	return fzc_seal_begin(&c->state, &c->hmac, secret, key) ?: set_key(c, key);
 }
 
@@ -138,7 +150,7 @@ void *fzc_crypt_buf(struct fzc_crypt *c)
 /* c->sg has the record and its tag. */
 static int crypt(struct fzc_crypt *c, u32 len)
 {
-	struct aead_request *req = c->req[c->which];
+	struct aead_request *req = fzc_cipher_request(&c->ciphers, c->cipher);
 	u32 in = c->seal ? len : len + FZC_TAG_BYTES;
 	DECLARE_CRYPTO_WAIT(wait);
 	u8 key[FZC_KEY_BYTES];

@@ -6,10 +6,35 @@
 #ifndef FZC_CRYPT_H
 #define FZC_CRYPT_H
 
-#include "core/auth.h"
+#include "core/tags.h"
 
 struct page;
 struct fzc_crypt;
+struct crypto_aead;
+struct aead_request;
+
+#define FZC_CIPHERS	2
+/* The largest record that does not lie in pages. */
+#define FZC_MAX_RECORD	FZC_WIRE_TAGS
+
+/* Both ciphers, each with a request: nothing is allocated or loaded when they are used. */
+struct fzc_ciphers {
+	struct crypto_aead *aead[FZC_CIPHERS];
+	struct aead_request *req[FZC_CIPHERS];
+};
+
+int fzc_ciphers_init(struct fzc_ciphers *c);
+void fzc_ciphers_exit(struct fzc_ciphers *c);
+/* @cipher: enum fzc_cipher. */
+static inline struct crypto_aead *fzc_cipher_aead(const struct fzc_ciphers *c, u8 cipher)
+{
+	return c->aead[cipher - FZC_CIPHER_AES_GCM];
+}
+
+static inline struct aead_request *fzc_cipher_request(const struct fzc_ciphers *c, u8 cipher)
+{
+	return c->req[cipher - FZC_CIPHER_AES_GCM];
+}
 
 /* Allocates; may load modules.  -errno: -ENOENT if the kernel has none.  Sleep. */
 int fzc_mac_init(struct fzc_hmac *hmac);
@@ -31,7 +56,7 @@ int fzc_crypt_begin(struct fzc_crypt *c, u8 cipher, const u8 secret[FZC_KEY_BYTE
  * One record, in place; -EBADMSG: it does not verify.  One thread at a time.
  * Sleep, and allocate nothing that waits for I/O if the caller does not.
  *
- * A small one, of FZC_MAX_CTL bytes at most, lies in fzc_crypt_buf(), and its
+ * A small one, of FZC_MAX_RECORD bytes at most, lies in fzc_crypt_buf(), and its
  * tag right behind it; that of a large one is in fzc_crypt_buf() alone.
  */
 void *fzc_crypt_buf(struct fzc_crypt *c);

@@ -121,6 +121,11 @@ static void run(struct fzc_dev *dev, struct fzc_op *op)
 		act->chunk = fzc_dev_alloc_chunk();
 		op_ended(op, 0);
 		break;
+	case FZC_ACT_TAGS:
+		atomic_inc(&e->inflight);
+		e->tagging = op;
+		queue_work(dev->wq, &e->tags_work);
+		break;
 	case FZC_ACT_COPY:
 		atomic_inc(&e->inflight);
 		e->copying = op;
@@ -218,6 +223,19 @@ static void copy_begin(struct fzc_engine *e)
 	atomic_set(&e->copy_left, 1);
 }
 
+/* What was read: is it what it has to be? */
+static u8 copy_check(struct fzc_dev *dev, const struct fzc_copy *c, const struct fzc_copy_item *it,
+		     struct page **pages)
+{
+	const struct fzc_engine_ops *ops = dev->engine.ops;
+	int err;
+
+	if (it->check && fzc_io_crc(pages, fzc_dev_block_bytes(dev, it->block)) != it->crc)
+		return FZC_COPY_BAD;
+	err = ops->copied ? ops->copied(dev, c, it, pages) : 0;
+	return err == -EBADMSG ? FZC_COPY_BAD : err ? FZC_COPY_EIO : FZC_COPY_OK;
+}
+
 static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n, u32 pages)
 {
 	struct fzc_engine *e = &dev->engine;
@@ -243,10 +261,8 @@ static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n
 
 		if (e->copy_io[i].err)
 			it->result = FZC_COPY_EIO;
-		else if (!it->zero && it->check &&
-			 fzc_io_crc(&e->copy_page[i * pages],
-				    fzc_dev_block_bytes(dev, it->block)) != it->crc)
-			it->result = FZC_COPY_BAD;
+		else if (!it->zero)
+			it->result = copy_check(dev, c, it, &e->copy_page[i * pages]);
 	}
 }
 
@@ -306,6 +322,13 @@ static void copy_work(struct work_struct *work)
 	op_ended(e->copying, err);
 }
 
+static void tags_work(struct work_struct *work)
+{
+	struct fzc_dev *dev = container_of(work, struct fzc_dev, engine.tags_work);
+
+	op_ended(dev->engine.tagging, dev->engine.ops->write_tags(dev));
+}
+
 int fzc_engine_init(struct fzc_dev *dev, const struct fzc_engine_ops *ops)
 {
 	struct fzc_engine *e = &dev->engine;
@@ -314,6 +337,7 @@ int fzc_engine_init(struct fzc_dev *dev, const struct fzc_engine_ops *ops)
 	e->ops = ops;
 	INIT_WORK(&e->work, engine_work);
 	INIT_WORK(&e->copy_work, copy_work);
+	INIT_WORK(&e->tags_work, tags_work);
 	INIT_DELAYED_WORK(&e->soon, soon_work);
 	INIT_DELAYED_WORK(&e->tick, tick_work);
 	init_llist_head(&e->ended);

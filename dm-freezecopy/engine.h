@@ -21,6 +21,15 @@ struct fzc_engine_ops {
 	void (*send)(struct fzc_dev *dev, const struct fzc_msg *msg);
 	/* FZC_ACT_DROP; and the core's reason. */
 	void (*drop)(struct fzc_dev *dev);
+	/*
+	 * Without the lock, from work of their own, and may sleep.  FZC_ACT_TAGS; and of
+	 * FZC_ACT_COPY: what a slot had is in @pages, and has to become what the target
+	 * of the copy gets.  0, -EBADMSG: it is not what it has to be; others: no telling.
+	 * NULL: a role that has neither.
+	 */
+	int (*write_tags)(struct fzc_dev *dev);
+	int (*copied)(struct fzc_dev *dev, const struct fzc_copy *c,
+		      const struct fzc_copy_item *it, struct page **pages);
 	/* Without the lock, in the worker, after a round of actions. */
 	void (*after)(struct fzc_dev *dev);
 };
@@ -47,11 +56,13 @@ struct fzc_engine {
 	const struct fzc_engine_ops *ops;
 	struct work_struct work;	/* takes actions, reports ended ones */
 	struct work_struct copy_work;
+	struct work_struct tags_work;
 	struct delayed_work soon;
 	struct delayed_work tick;
 	struct llist_head ended;
 	struct fzc_op op[FZC_ENGINE_OPS];	/* the worker's */
 	struct fzc_op *copying;		/* a core has one FZC_ACT_COPY in flight at a time */
+	struct fzc_op *tagging;		/* ...and one FZC_ACT_TAGS */
 	struct page *copy_page[FZC_COPY_PAGES];
 	struct fzc_copy_io copy_io[FZC_COPY_BATCH];
 	atomic_t copy_left;

@@ -111,7 +111,8 @@ int fzc_handshake_run(struct fzc_handshake *hs, struct fzc_sock *sock, u8 role,
 	err = fzc_key_read(key, &hs->keys, hs->why) ?:
 	      fzc_auth_begin(&hs->auth, &hs->hmac, role, ciphers, &hs->keys, nonce) ?:
 	      exchange(hs, sock) ?:
-	      fzc_auth_secrets(&hs->auth, secrets->tx, secrets->rx);
+	      fzc_auth_secrets(&hs->auth, secrets->tx, secrets->rx) ?:
+	      fzc_auth_salt(&hs->auth, secrets->salt);
 	if (!err) {
 		secrets->cipher = hs->auth.cipher;
 		memcpy(secrets->key, hs->auth.id[hs->auth.used], FZC_KEY_ID);

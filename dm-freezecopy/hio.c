@@ -475,8 +475,12 @@ static void check_one(struct fzc_dev *dev, struct fzc_fill *f)
 	struct bio *parent = f->parent;
 	unsigned long flags;
 
-	if (!f->err && fzc_io_crc(f->pages, fzc_dev_block_bytes(dev, f->block)) != f->crc) {
-		pr_err_ratelimited("%s: block %llu: the staged content does not match its checksum\n",
+	if (!f->err && fzc_io_crc(f->pages, fzc_dev_block_bytes(dev, f->block)) != f->crc)
+		f->err = -EBADMSG;
+	if (!f->err && dev->hio.ops->open)
+		f->err = dev->hio.ops->open(dev, f->which, f->slot, f->block, f->pages);
+	if (f->err == -EBADMSG) {
+		pr_err_ratelimited("%s: block %llu: the staged content does not match its checksum or tag\n",
 				   dev->name, f->block);
 		f->err = -EIO;
 	}

@@ -59,7 +59,7 @@ struct fzc_spot {
 /* DONE: complete it.  AGAIN: from the start.  WAIT: complete it when h->ticket is synced. */
 enum fzc_hio_end { FZC_HIO_DONE, FZC_HIO_AGAIN, FZC_HIO_WAIT };
 
-/* All are called under the device's lock. */
+/* All but one are called under the device's lock. */
 struct fzc_hio_ops {
 	/* As a core's answer; for a flush MIXED means: wait for h->ticket. */
 	enum fzc_go (*begin)(struct fzc_dev *dev, struct fzc_hio *h);
@@ -67,6 +67,11 @@ struct fzc_hio_ops {
 	void (*place)(struct fzc_dev *dev, struct fzc_hio *h, u64 block, struct fzc_spot *spot);
 	/* Reads of slots @slot...@slot + @n - 1 ended. */
 	void (*put)(struct fzc_dev *dev, u8 which, u32 slot, u32 n);
+	/*
+	 * Without the lock, may sleep: what a slot to be checked had is in @pages, and is
+	 * to become what the host reads.  NULL: it is that.
+	 */
+	int (*open)(struct fzc_dev *dev, u8 which, u32 slot, u64 block, struct page **pages);
 	/* All of it ended with h->status. */
 	enum fzc_hio_end (*end)(struct fzc_dev *dev, struct fzc_hio *h);
 };

@@ -25,6 +25,7 @@
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
+#include "blockcrypt.h"
 #include "core/ondisk.h"
 #include "link.h"
 #include "listen.h"
@@ -48,6 +49,12 @@ enum link_state { LINK_DOWN, LINK_UP, LINK_CLOSING };
 struct ctl {
 	struct fzc_tx tx;
 	struct fzc_msg msg;
+};
+
+/* Of the blocks of one frame. */
+struct tags {
+	struct fzc_tag tag[FZC_MAX_RUN];
+	struct fzc_wire_tag wire[FZC_MAX_RUN];
 };
 
 struct fzc_link {
@@ -93,6 +100,9 @@ struct fzc_link {
 	struct fzc_handshake *hs;	/* the primary's */
 	u8 cipher;			/* of this connection, or the last; for status */
 	u8 key_id[FZC_KEY_ID];
+	/* of encrypted blocks: the primary's sender's, the secondary's manager's; NULL: no key */
+	struct tags *tags;
+	struct fzc_blockcrypt *blockcrypt;	/* the primary's */
 	struct page *pages[MAX_PAGES];
 	struct fzc_msg msg;
 	char reason[FZC_REASON_LEN];
@@ -259,25 +269,85 @@ static u32 pages_crc(struct page **pages, u32 len)
 	return ~crc;
 }
 
-static int transmit_head(struct fzc_link *link, u32 length, bool more)
+/* @bytes of the wire follow that belong to it. */
+static int transmit_head(struct fzc_link *link, u32 bytes, bool more)
 {
-	int err = fzc_conn_send(&link->conn, link->tx_buf, FZC_WIRE_HEAD, length || more);
+	int err = fzc_conn_send(&link->conn, link->tx_buf, FZC_WIRE_HEAD, bytes || more);
 
 	if (!err)
-		atomic64_add(fzc_conn_bytes(&link->conn, FZC_WIRE_HEAD) +
-			     fzc_conn_bytes(&link->conn, length), &link->tx_bytes);
+		atomic64_add(fzc_conn_bytes(&link->conn, FZC_WIRE_HEAD) + bytes, &link->tx_bytes);
 	return err;
+}
+
+static int transmit_plain(struct fzc_link *link, struct fzc_tx *tx, bool more)
+{
+	struct fzc_frame *f = &tx->frame;
+
+	f->payload_crc = pages_crc(tx->pages, f->length);
+	fzc_wire_put_head(link->tx_buf, f);
+	return transmit_head(link, fzc_conn_bytes(&link->conn, f->length), more) ?:
+	       fzc_conn_send_pages(&link->conn, tx->pages, f->length, more);
+}
+
+static u32 pages_per_block(const struct fzc_link *link)
+{
+	return link->geo->block_size / PAGE_SIZE;
+}
+
+/* Embodiment 4: once, for the wire and the stage. */
+static int encrypt_blocks(struct fzc_link *link, struct fzc_tx *tx)
+{
+	const struct fzc_frame *f = &tx->frame;
+	u32 i;
+	int err = 0;
+
+	for (i = 0; i < f->n && !err; i++) {
+		u32 packed = tx->packed ? tx->packed[i] : 0;
+		u32 length = packed ?: fzc_wire_data_length(link->geo, f->first + i, 1, 0);
+		struct fzc_tag *tag = &link->tags->tag[i];
+
+		fzc_tag_init(tag, link->conn.salt, link->conn.cipher, f->frame, i, length,
+			     packed ? tx->way : 0);
+		err = fzc_block_encrypt(link->blockcrypt, tx->stage_key, tag, f->first + i,
+					tx->pages + i * pages_per_block(link));
+		fzc_wire_put_tag(&link->tags->wire[i], tag);
+		cond_resched();
+	}
+	return err;
+}
+
+static int transmit_blocks(struct fzc_link *link, struct fzc_tx *tx, bool more)
+{
+	u32 n = tx->frame.n, i, span, bytes;
+	int err = 0;
+
+	for (i = 0; i < n && !err; i += span) {
+		span = fzc_tag_span(&link->tags->tag[i], n - i, link->geo->block_size, &bytes);
+		err = fzc_sock_send_pages(link->conn.sock, tx->pages + i * pages_per_block(link),
+					  bytes, more || i + span < n);
+	}
+	return err;
+}
+
+/* The head and the tags are records of the connection; the blocks have their tags. */
+static int transmit_encrypted(struct fzc_link *link, struct fzc_tx *tx, bool more)
+{
+	u32 tags = tx->frame.n * sizeof(struct fzc_wire_tag);
+	int err = encrypt_blocks(link, tx);
+
+	if (err)
+		return err;
+	fzc_wire_put_head(link->tx_buf, &tx->frame);
+	return transmit_head(link, fzc_conn_bytes(&link->conn, tags) + tx->frame.length, more) ?:
+	       fzc_conn_send(&link->conn, link->tags->wire, tags, true) ?:
+	       transmit_blocks(link, tx, more);
 }
 
 static int transmit_data(struct fzc_link *link, struct fzc_tx *tx, bool more)
 {
-	struct fzc_frame *f = &tx->frame;
-	int err;
+	int err = tx->frame.flags & FZC_WIRE_ENCRYPTED ? transmit_encrypted(link, tx, more) :
+							 transmit_plain(link, tx, more);
 
-	f->payload_crc = pages_crc(tx->pages, f->length);
-	fzc_wire_put_head(link->tx_buf, f);
-	err = transmit_head(link, f->length, more) ?:
-	      fzc_conn_send_pages(&link->conn, tx->pages, f->length, more);
 	if (err)
 		return err;
 	spin_lock_irq(&link->lock);
@@ -292,7 +362,7 @@ static int transmit_msg(struct fzc_link *link, struct fzc_tx *tx, bool more)
 	struct ctl *ctl = container_of(tx, struct ctl, tx);
 	u32 length = fzc_wire_put_msg(link->tx_buf, &ctl->msg) - FZC_WIRE_HEAD;
 
-	return transmit_head(link, length, more) ?:
+	return transmit_head(link, fzc_conn_bytes(&link->conn, length), more) ?:
 	       fzc_conn_send(&link->conn, (u8 *)link->tx_buf + FZC_WIRE_HEAD, length, more);
 }
 
@@ -374,7 +444,7 @@ static int verified(struct fzc_link *link, int err)
 		      "frame: its tag, expected that of the session's key: forged or damaged on the way");
 }
 
-static int receive_payload(struct fzc_link *link, const struct fzc_frame *f)
+static int receive_plain(struct fzc_link *link, const struct fzc_frame *f)
 {
 	int err = fzc_conn_recv_pages(&link->conn, link->pages, f->length, SILENCE);
 
@@ -386,17 +456,53 @@ static int receive_payload(struct fzc_link *link, const struct fzc_frame *f)
 	return 0;
 }
 
+static int receive_tags(struct fzc_link *link, const struct fzc_frame *f)
+{
+	u32 len = f->n * sizeof(struct fzc_wire_tag);
+	int err;
+
+	if (!link->tags)
+		return refuse(link, -EPROTO, "frame: encrypted blocks, expected none: there is no key");
+	err = fzc_conn_recv(&link->conn, link->tags->wire, len, SILENCE);
+	if (err)
+		return verified(link, err);
+	heard(link, fzc_conn_bytes(&link->conn, len));
+	err = fzc_wire_parse_tags(link->tags->tag, link->tags->wire, f, link->geo,
+				  link->conn.salt, link->conn.cipher, link->reason);
+	return refuse(link, err, link->reason);
+}
+
+/* What they are is for their tags to say, and for the owner to look at. */
+static int receive_blocks(struct fzc_link *link, const struct fzc_frame *f)
+{
+	u32 i, span, bytes;
+	int err = 0;
+
+	for (i = 0; i < f->n && !err; i += span) {
+		span = fzc_tag_span(&link->tags->tag[i], f->n - i, link->geo->block_size, &bytes);
+		err = fzc_sock_recv_pages(link->conn.sock, link->pages + i * pages_per_block(link),
+					  bytes, SILENCE);
+		if (!err)
+			heard(link, bytes);
+	}
+	return err;
+}
+
 static int receive_data(struct fzc_link *link, const struct fzc_frame *f)
 {
+	bool encrypted = f->flags & FZC_WIRE_ENCRYPTED;
 	void *cookie;
 	int err, taken;
 
 	err = wait_for_owner(link);
+	if (!err && encrypted)
+		err = receive_tags(link, f);
 	if (!err)
-		err = link->ops->rx_data(link->ctx, f, link->pages, &cookie);
+		err = link->ops->rx_data(link->ctx, f, encrypted ? link->tags->tag : NULL,
+					 link->pages, &cookie);
 	if (err)
 		return refuse(link, err, NULL);
-	err = receive_payload(link, f);
+	err = encrypted ? receive_blocks(link, f) : receive_plain(link, f);
 	taken = link->ops->rx_payload(link->ctx, cookie, err);
 	return err ? err : refuse(link, taken, NULL);
 }
@@ -721,8 +827,14 @@ static int create_parts(struct fzc_link *link)
 {
 	int err = 0;
 
-	if (link->key)
-		err = fzc_conn_init(&link->conn);
+	if (link->key) {
+		link->tags = kvzalloc(sizeof(*link->tags), GFP_KERNEL);
+		err = link->tags ? fzc_conn_init(&link->conn) : -ENOMEM;
+	}
+	if (!err && link->key && link->primary) {
+		link->blockcrypt = fzc_blockcrypt_create();
+		err = PTR_ERR_OR_ZERO(link->blockcrypt);
+	}
 	if (!err && link->key && link->primary) {
 		link->hs = kzalloc(sizeof(*link->hs), GFP_KERNEL);
 		err = link->hs ? fzc_handshake_init(link->hs) : -ENOMEM;
@@ -782,6 +894,8 @@ void fzc_link_destroy(struct fzc_link *link)
 		fzc_handshake_exit(link->hs);
 	kfree(link->hs);
 	fzc_conn_exit(&link->conn);
+	fzc_blockcrypt_destroy(link->blockcrypt);
+	kvfree(link->tags);
 	memzero_explicit(&link->secrets, sizeof(link->secrets));
 	memzero_explicit(&link->next_secrets, sizeof(link->next_secrets));
 	kvfree(link);

@@ -9,7 +9,7 @@
 #include <linux/list.h>
 #include <linux/types.h>
 #include "core/args.h"
-#include "core/wire.h"
+#include "core/tags.h"
 #include "key.h"
 
 struct fzc_link;
@@ -29,11 +29,13 @@ struct fzc_link_ops {
 	int (*rx_msg)(void *ctx, const struct fzc_msg *msg);
 	/*
 	 * Secondary: the head of a DATA frame.  Returns where the payload goes:
-	 * fills @pages with f->length rounded up to pages; link reads the
-	 * payload into them, checks its checksum and calls rx_payload.
+	 * fills @pages with those for its blocks; link reads the payload into them,
+	 * checks its checksum and calls rx_payload.  @tag: one a block, if they are
+	 * encrypted; then each block begins where it would if none were compressed.
 	 * May wait (back pressure).
 	 */
-	int (*rx_data)(void *ctx, const struct fzc_frame *f, struct page **pages, void **cookie);
+	int (*rx_data)(void *ctx, const struct fzc_frame *f, const struct fzc_tag *tag,
+		       struct page **pages, void **cookie);
 	/* The payload is there (@err 0), or the connection failed in the middle of it. */
 	int (*rx_payload)(void *ctx, void *cookie, int err);
 	/*
@@ -52,6 +54,10 @@ struct fzc_tx {
 	struct list_head list;
 	struct fzc_frame frame;		/* payload_crc is filled in by the link */
 	struct page **pages;		/* f->length bytes; NULL for zeroes */
+	/* FZC_WIRE_ENCRYPTED: each block begins where it would if none were compressed */
+	const u8 *stage_key;
+	const u32 *packed;		/* bytes of each that is compressed, else 0 */
+	u8 way;				/* ...how: FZC_WIRE_LZ4, FZC_WIRE_ZSTD */
 	void *cookie;
 };
 

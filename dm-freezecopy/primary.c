@@ -170,8 +170,8 @@ static int primary_rx_msg(void *ctx, const struct fzc_msg *msg)
 	return r;
 }
 
-static int primary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pages,
-			   void **cookie)
+static int primary_rx_data(void *ctx, const struct fzc_frame *f, const struct fzc_tag *tag,
+			   struct page **pages, void **cookie)
 {
 	struct fzc_dev *dev = ctx;
 

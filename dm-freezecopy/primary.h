@@ -37,6 +37,7 @@ struct fzc_send {
 	struct fzc_xfer *x;
 	struct page *page[FZC_COPY_PAGES];
 	u32 slot[FZC_MAX_RUN];		/* FZC_NO_SLOT: on data */
+	u32 packed[FZC_MAX_RUN];	/* of blocks to be encrypted: bytes if compressed, or 0 */
 	u32 length;
 	atomic_t left;
 	int err;

@@ -246,6 +246,33 @@ static struct page **pages_of(struct fzc_send *s, const struct fzc_piece *piece)
 	return s->page + piece->first * (s->pr->dev.geo.block_size / PAGE_SIZE);
 }
 
+/* Embodiment 4: is it staged, and encrypted there? */
+static bool is_encrypted(const struct fzc_send *s, const struct fzc_piece *piece)
+{
+	return s->pr->dev.encrypt && !piece->zero && !piece->x->direct;
+}
+
+static u32 plain_length(const struct fzc_send *s, const struct fzc_piece *piece)
+{
+	return fzc_wire_data_length(&s->pr->dev.geo, piece->x->first, piece->x->n, 0);
+}
+
+/* Each by itself: that is how a stage has them.  Returns what they take then. */
+static u32 compress_blocks(struct fzc_send *s, const struct fzc_piece *piece)
+{
+	struct fzc_primary *pr = s->pr;
+	u32 per = pr->dev.geo.block_size / PAGE_SIZE, total = 0, i;
+
+	for (i = piece->first; i < piece->first + piece->x->n; i++) {
+		u32 bytes = fzc_wire_data_length(&pr->dev.geo, s->x->first + i, 1, 0);
+
+		s->packed[i] = fzc_compress(pr->compressor, s->page + i * per, bytes);
+		total += s->packed[i] ?: bytes;
+		cond_resched();
+	}
+	return total;
+}
+
 /* Without the lock: it takes milliseconds. */
 static void compress_pieces(struct fzc_send *s, u32 n)
 {
@@ -258,11 +285,23 @@ static void compress_pieces(struct fzc_send *s, u32 n)
 		piece->packed = 0;
 		if (!pr->compressor || piece->zero)
 			continue;
-		piece->packed = fzc_compress(pr->compressor, pages_of(s, piece),
-					     fzc_wire_data_length(&pr->dev.geo, piece->x->first,
-								  piece->x->n, 0));
+		if (is_encrypted(s, piece))
+			piece->packed = compress_blocks(s, piece);
+		else
+			piece->packed = fzc_compress(pr->compressor, pages_of(s, piece),
+						     plain_length(s, piece));
 		cond_resched();
 	}
+}
+
+/* What the payload is. */
+static u32 form_of(const struct fzc_send *s, const struct fzc_piece *piece)
+{
+	if (piece->zero)
+		return FZC_WIRE_ZERO;
+	if (is_encrypted(s, piece))
+		return FZC_WIRE_ENCRYPTED;
+	return piece->packed ? s->pr->dev.compress : 0;
 }
 
 static void send_piece(struct fzc_send *s, struct fzc_piece *piece)
@@ -273,8 +312,7 @@ static void send_piece(struct fzc_send *s, struct fzc_piece *piece)
 
 	memset(f, 0, sizeof(*f));
 	f->type = FZC_MSG_DATA;
-	f->flags = (piece->zero ? FZC_WIRE_ZERO : 0) | (x->direct ? FZC_WIRE_DIRECT : 0) |
-		   (piece->packed ? pr->dev.compress : 0);
+	f->flags = form_of(s, piece) | (x->direct ? FZC_WIRE_DIRECT : 0);
 	f->length = fzc_wire_data_length(&pr->dev.geo, x->first, x->n, f->flags);
 	if (piece->packed) {
 		pr->tx_saved += f->length - piece->packed;
@@ -285,6 +323,9 @@ static void send_piece(struct fzc_send *s, struct fzc_piece *piece)
 	f->n = x->n;
 	f->image = x->image;
 	piece->tx.pages = piece->zero ? NULL : pages_of(s, piece);
+	piece->tx.stage_key = pr->core.sb.keys.stage;
+	piece->tx.packed = piece->packed ? s->packed + piece->first : NULL;
+	piece->tx.way = pr->dev.compress;
 	piece->tx.cookie = s;
 	pr->tx_blocks += x->n;
 	atomic_inc(&s->pieces);

@@ -55,6 +55,8 @@ static const struct fzc_engine_ops engine_ops = {
 	.tick = secondary_tick,
 	.send = secondary_send,
 	.drop = secondary_drop,
+	.write_tags = fzc_secondary_write_tags,
+	.copied = fzc_secondary_copied,
 	.after = secondary_after,
 };
 
@@ -195,7 +197,7 @@ static int secondary_setup(struct fzc_dev *dev)
 	if (!sec->mem)
 		return -ENOMEM;
 	r = fzc_engine_init(dev, &engine_ops) ?: fzc_hio_init(dev, &fzc_secondary_hio) ?:
-	    fzc_secondary_recv_init(sec);
+	    fzc_secondary_recv_init(sec) ?: fzc_secondary_open_init(sec);
 	if (r)
 		return r;
 	dev->link = fzc_link_create(&link_ops, dev, false, &dev->addr, &dev->tcp, &dev->geo,
@@ -208,6 +210,7 @@ static void secondary_release(struct fzc_dev *dev)
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
 
 	fzc_secondary_recv_exit(sec);
+	fzc_secondary_open_exit(sec);
 	free_chunks(sec);
 	vfree(sec->mem);
 }
@@ -220,6 +223,8 @@ static void secondary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
 	memset(&sec->core, 0, sizeof(sec->core));
 	memset(sec->mem, 0, fzc_s_bytes(&dev->geo));
 	fzc_s_init(&sec->core, sec->mem, &dev->geo, opts);
+	if (sec->open)
+		fzc_tagstore_forget(&sec->open->tags);
 }
 
 static bool secondary_load_next(struct fzc_dev *dev, struct fzc_load *load)
@@ -417,7 +422,8 @@ static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
 	q->diff_used = (u64)s->stage[0].used + s->stage[1].used;
 	q->mem_maps = fzc_s_bytes(&dev->geo);
 	q->mem_slots = fzc_slots_memory(&s->stage[0]) + fzc_slots_memory(&s->stage[1]);
-	q->mem_io = FZC_RECVS * FZC_MAX_RUN_BYTES + fzc_compressor_bytes(sec->decompressor);
+	q->mem_io = FZC_RECVS * FZC_MAX_RUN_BYTES + fzc_compressor_bytes(sec->decompressor) +
+		    fzc_secondary_open_bytes(sec);
 	q->meta_error = s->meta_failed;
 	q->data_error = s->data_failed;
 	q->diff_error = s->stage_failed;

@@ -67,6 +67,7 @@ const struct fzc_hio_ops fzc_secondary_hio = {
 	.begin = ablog_begin,
 	.place = ablog_place,
 	.put = ablog_put,
+	.open = fzc_secondary_open,
 	.end = ablog_end,
 };
 
@@ -123,8 +124,8 @@ static bool get_pages(struct fzc_recv *r, u32 length)
 	return true;
 }
 
-int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pages,
-			  void **cookie)
+int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, const struct fzc_tag *tag,
+			  struct page **pages, void **cookie)
 {
 	struct fzc_dev *dev = ctx;
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
@@ -137,14 +138,16 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pa
 	r->plain = fzc_wire_data_length(&dev->geo, f->first, f->n, f->flags);
 	r->packed = f->length;
 	r->compressed = f->flags & FZC_WIRE_COMPRESSED;
+	r->encrypted = tag;
+	if (tag)
+		memcpy(r->tag, tag, f->n * sizeof(*tag));
 	if (!get_pages(r, r->plain)) {
 		put_recv(r);
 		fzc_link_drop(dev->link, "no memory for a frame");
 		return -ENOMEM;
 	}
 	spin_lock_irqsave(&dev->lock, flags);
-	r->rx = fzc_s_data(&sec->core, f->frame, f->image, f->first, f->n,
-			   f->flags & FZC_WIRE_DIRECT, f->flags & FZC_WIRE_ZERO);
+	r->rx = fzc_s_data(&sec->core, f->frame, f->image, f->first, f->n, f->flags);
 	if (!r->rx)
 		strscpy(why, sec->core.reason, sizeof(why));
 	spin_unlock_irqrestore(&dev->lock, flags);
@@ -153,7 +156,7 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, struct page **pa
 		fzc_link_drop(dev->link, why);
 		return -EPROTO;
 	}
-	memcpy(pages, r->page, DIV_ROUND_UP(f->length, PAGE_SIZE) * sizeof(*pages));
+	memcpy(pages, r->page, DIV_ROUND_UP(r->plain, PAGE_SIZE) * sizeof(*pages));
 	*cookie = r;
 	return 0;
 }
@@ -171,6 +174,26 @@ static int decompress(struct fzc_recv *r)
 		  r->rx->first, r->rx->n, r->packed, fzc_compress_name(r->compressed), r->plain);
 	fzc_link_drop(r->sec->dev.link, why);
 	return -EBADMSG;
+}
+
+/* P6: nothing is kept that the primary did not encrypt. */
+static int check(struct fzc_recv *r)
+{
+	char why[FZC_REASON_LEN];
+	u64 block;
+	int err = r->encrypted ? fzc_secondary_check(r->sec, r, &block) : 0;
+
+	if (!err)
+		return 0;
+	if (err == -EBADMSG)
+		scnprintf(why, sizeof(why),
+			  "frame: the tag of block %llu, expected that of the stage's key: forged or damaged on the way",
+			  block);
+	else
+		scnprintf(why, sizeof(why), "block %llu cannot be checked: %pe", block,
+			  ERR_PTR(err));
+	fzc_link_drop(r->sec->dev.link, why);
+	return err;
 }
 
 static void report(struct fzc_recv *r)
@@ -237,6 +260,15 @@ static void write_run(struct fzc_recv *r, u8 which, u32 i, u32 run)
 			     r);
 }
 
+/* Before it is reported as written: the core has them written with the rest. */
+static void note_tags(struct fzc_recv *r, u8 which)
+{
+	int err = fzc_secondary_note(r->sec, r, which);
+
+	if (err)
+		r->err = err;
+}
+
 static void write_all(struct fzc_recv *r)
 {
 	u8 which = find_places(r);
@@ -248,6 +280,8 @@ static void write_all(struct fzc_recv *r)
 				break;
 		write_run(r, which, i, run);
 	}
+	if (r->encrypted)
+		note_tags(r, which);
 }
 
 int fzc_secondary_rx_payload(void *ctx, void *cookie, int err)
@@ -256,7 +290,7 @@ int fzc_secondary_rx_payload(void *ctx, void *cookie, int err)
 	struct fzc_rx *rx = r->rx;
 
 	if (!err && !rx->full)
-		err = decompress(r);
+		err = decompress(r) ?: check(r);
 	if (err) {	/* to be reported when the core knows that the connection is gone */
 		r->cut_off = true;
 		return err;

@@ -266,7 +266,7 @@ static struct fzc_tag tag_of(const u64 *val, u64 block)
 	u32 crc = block_crc(val, block_sectors(block));
 	struct fzc_tag tag = { .length = cpu_to_le32(crc) };
 
-	memcpy(tag.salt, W.s.sb.keys.stage, FZC_SALT_BYTES);
+	memcpy(tag.salt, W.popts.keys.stage, FZC_SALT_BYTES);
 	return tag;
 }
 

@@ -56,10 +56,6 @@ MUTANTS = [
      "		if (tags_due(s))\n			return sync_tags(s, act);\n", ""),
     ("tags-flush", "a stage is flushed before its tags are written", "score.c",
      "	case SYNC_TAGS:\n		if (s->sync_tags)\n			return false;\n", "	case SYNC_TAGS:\n"),
-    ("tags-failed", "tags that could not be written count as written", "score.c",
-     "	if (err) {\n		s->sync_err = err;\n		fzc_s_trouble(s, act->dev,",
-     "	if (err) {\n		s->sync_err = act->kind == FZC_ACT_TAGS ? 0 : err;\n"
-     "		fzc_s_trouble(s, act->dev,"),
     ("tags-fold", "a fold leaves the tags behind", "ios.c",
      "	tag_put(c->to_dev, it->to, tag_get(c->from_dev, it->from));\n", ""),
     ("tags-key", "the stage's key is not stored with the session", "score_session.c",
