@@ -21,7 +21,10 @@ static struct side {
 	u32 nsent, seen;
 	u64 bad_from, bad_to;	/* writes to meta between them fail */
 	u8 copy_result;
+	u32 tags;			/* so often tags were to be written */
+	int tags_err;
 } A, B;
+static bool encrypted;			/* for the next two that are made */
 static struct fzc_pcore P;
 static struct fzc_score S;
 static struct fzc_page page;
@@ -38,6 +41,10 @@ static void make(struct side *n, bool second, u64 blocks)
 	n->geo.slots[1] = second ? SLOTS : 0;
 	n->opts.format = 1 + test_below(1000);
 	n->opts.identical = true;
+	n->opts.encrypt = encrypted;
+	n->geo.tagged = second && encrypted;
+	if (encrypted)
+		test_fill(&n->opts.keys, sizeof(n->opts.keys));
 	n->opts.pair = second ? (struct fzc_id){ } : test_id();
 	for (i = 0; i < FZC_NR_DEVS; i++)
 		n->disk[i] = test_alloc(MAX_PAGES * sizeof(struct fzc_page));
@@ -87,6 +94,10 @@ static void carry_out(struct side *n, struct fzc_act *act)
 		break;
 	case FZC_ACT_FLUSH:
 		done(n, act, 0);
+		break;
+	case FZC_ACT_TAGS:
+		n->tags++;
+		done(n, act, n->tags_err);
 		break;
 	case FZC_ACT_GROW:
 		act->chunk = test_alloc(sizeof(*act->chunk));
@@ -213,6 +224,13 @@ static int p_gets(u8 type, u64 frame, u32 n)
 	struct fzc_msg msg = { .type = type, .frame = frame, .first = frame, .n = n };
 
 	return fzc_p_rx(&P, &msg);
+}
+
+static void paired_encrypted(u64 blocks)
+{
+	encrypted = true;
+	paired(blocks);
+	encrypted = false;
 }
 
 TEST(cores_primary_refuses_frames)
@@ -361,6 +379,72 @@ static bool data(u64 image, u64 first, u32 n)
 		fzc_s_data_done(&S, rx, crc, 0);
 	settle();
 	return rx;
+}
+
+/* What is staged is encrypted, or it is not: that is not for a frame to say (P6). */
+TEST(cores_no_downgrade)
+{
+	u64 image;
+
+	paired(64);
+	image = S.sb.building;
+	CHECK(!fzc_s_data(&S, 1, image, 1, 1, FZC_WIRE_ENCRYPTED));
+	CHECK(!fzc_s_data(&S, 1, image, 1, 1, FZC_WIRE_ENCRYPTED | FZC_WIRE_DIRECT));
+	CHECK(fzc_s_data(&S, 1, image, 1, 1, FZC_WIRE_LZ4));
+	paired_encrypted(64);
+	image = S.sb.building;
+	CHECK(!fzc_s_data(&S, 1, image, 1, 1, 0) && strstr(S.reason, "encrypted (0x10)"));
+	CHECK(!fzc_s_data(&S, 1, image, 1, 1, FZC_WIRE_LZ4));
+	CHECK(!fzc_s_data(&S, 1, image, 1, 1, FZC_WIRE_ENCRYPTED | FZC_WIRE_ZERO));
+	CHECK(fzc_s_data(&S, 1, image, 1, 1, FZC_WIRE_ZERO));
+	CHECK(fzc_s_data(&S, 2, image, 2, 1, FZC_WIRE_ENCRYPTED));
+}
+
+/* The stage's key comes with the session, once both say that they encrypt. */
+TEST(cores_stage_key)
+{
+	struct fzc_session n;
+
+	paired_encrypted(64);
+	CHECK(!memcmp(S.sb.keys.stage, P.sb.keys.stage, FZC_KEY_BYTES));
+	CHECK(memcmp(S.sb.keys.meta, P.sb.keys.meta, FZC_KEY_BYTES));
+	part();
+	n = offered();
+	memset(n.stage_key, 0, sizeof(n.stage_key));
+	CHECK(session(n, "no stage key, expected one") == -EPROTO);
+	paired(64);
+	part();
+	n = offered();
+	n.stage_key[3] = 1;
+	CHECK(session(n, "a stage key, expected none") == -EPROTO);
+}
+
+/* DURABLE is not said of blocks whose tags could not be written, until they are. */
+TEST(cores_tags_before_durable)
+{
+	u32 crc[1] = { 0 };
+	struct fzc_act act;
+	struct fzc_rx *rx;
+
+	paired_encrypted(64);
+	B.tags = 0;
+	rx = fzc_s_data(&S, 1, S.sb.building, 1, 1, FZC_WIRE_ENCRYPTED);
+	CHECK_OR_RETURN(rx);
+	fzc_s_data_done(&S, rx, crc, 0);
+	B.tags_err = -EIO;
+	while (fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_DROP)
+		carry_out(&B, &act);
+	CHECK(act.kind == FZC_ACT_DROP);
+	CHECK(B.tags && !S.durable && S.stage_failed && strstr(S.reason, "writing tags to"));
+	B.tags_err = 0;
+	part();
+	connect_both();
+	rx = fzc_s_data(&S, 1, S.sb.building, 1, 1, FZC_WIRE_ENCRYPTED);
+	CHECK_OR_RETURN(rx);
+	fzc_s_data_done(&S, rx, crc, 0);
+	B.tags = 0;
+	settle();
+	CHECK(B.tags == 1 && S.durable == 1 && !S.stage_failed);
 }
 
 TEST(cores_frames_are_counted)
