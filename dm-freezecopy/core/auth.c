@@ -18,8 +18,6 @@
 #define LABEL		"freezecopy 1 "
 #define LABEL_MAX	40
 
-/* HKDF of RFC 5869, for 32 bytes: one block. */
-
 static int extract(const struct fzc_hmac *hmac, const struct fzc_auth_msg *first,
 		   const struct fzc_auth_msg *second, const u8 *key, u8 *prk)
 {
@@ -30,9 +28,8 @@ static int extract(const struct fzc_hmac *hmac, const struct fzc_auth_msg *first
 	return hmac->fn(hmac, salt, sizeof(salt), key, FZC_KEY_BYTES, prk);
 }
 
-/* @context: bytes of which @len follow the label. */
-static int expand(const struct fzc_hmac *hmac, const u8 *prk, const char *label,
-		  const void *context, u32 len, u8 *out)
+int fzc_expand(const struct fzc_hmac *hmac, const u8 prk[FZC_KEY_BYTES], const char *label,
+	       const void *context, u32 len, u8 out[FZC_KEY_BYTES])
 {
 	u8 info[LABEL_MAX + 2 * sizeof(struct fzc_auth_msg) + 1];
 	u32 n = scnprintf((char *)info, LABEL_MAX, LABEL "%s", label) + 1;
@@ -48,13 +45,13 @@ static int derive(const struct fzc_auth *a, const char *label, u8 *out)
 {
 	struct fzc_auth_msg said[2] = { a->first, a->second };
 
-	return expand(a->hmac, a->prk, label, said, sizeof(said), out);
+	return fzc_expand(a->hmac, a->prk, label, said, sizeof(said), out);
 }
 
 int fzc_key_id(const struct fzc_hmac *hmac, const u8 key[FZC_KEY_BYTES], u8 id[FZC_KEY_ID])
 {
 	u8 out[FZC_KEY_BYTES];
-	int err = expand(hmac, key, "key id", NULL, 0, out);
+	int err = fzc_expand(hmac, key, "key id", NULL, 0, out);
 
 	memcpy(id, out, FZC_KEY_ID);
 	return err;
@@ -261,14 +258,14 @@ int fzc_seal_begin(struct fzc_seal *s, const struct fzc_hmac *hmac,
 	s->records = 0;
 	s->bytes = 0;
 	memcpy(s->secret, secret, FZC_KEY_BYTES);
-	return expand(hmac, s->secret, "record key", NULL, 0, key);
+	return fzc_expand(hmac, s->secret, "record key", NULL, 0, key);
 }
 
 /* One way: who learns this secret does not learn the ones before it. */
 static int advance(struct fzc_seal *s, u8 *key)
 {
 	u8 next[FZC_KEY_BYTES];
-	int err = expand(s->hmac, s->secret, "next secret", NULL, 0, next);
+	int err = fzc_expand(s->hmac, s->secret, "next secret", NULL, 0, next);
 
 	if (!err)
 		err = fzc_seal_begin(s, s->hmac, next, key);
