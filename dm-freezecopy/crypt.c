@@ -58,6 +58,88 @@ void fzc_mac_exit(struct fzc_hmac *hmac)
 	hmac->ctx = NULL;
 }
 
+/* What a struct fzc_aead has. */
+struct small {
+	struct crypto_aead *aead[CIPHERS];
+	struct aead_request *req[CIPHERS];
+	struct scatterlist sg;
+	u8 nonce[FZC_NONCE_BYTES] ____cacheline_aligned;
+	u8 buf[FZC_AEAD_SMALL + FZC_TAG_BYTES] ____cacheline_aligned;
+};
+
+static int small_fn(const struct fzc_aead *ops, u8 cipher, bool encrypt,
+		    const u8 key[FZC_KEY_BYTES], const u8 nonce[FZC_NONCE_BYTES], const void *ad,
+		    u32 ad_len, void *data, u32 len, u8 tag[FZC_TAG_BYTES])
+{
+	u32 i = cipher - FZC_CIPHER_AES_GCM;
+	struct small *s = ops->ctx;
+	int err;
+
+	if (i >= CIPHERS || len > FZC_AEAD_SMALL || ad_len > FZC_AEAD_SMALL - len)
+		return -EINVAL;
+	memcpy(s->nonce, nonce, sizeof(s->nonce));
+	memcpy(s->buf, ad, ad_len);
+	memcpy(s->buf + ad_len, data, len);
+	memcpy(s->buf + ad_len + len, tag, FZC_TAG_BYTES);
+	sg_init_one(&s->sg, s->buf, ad_len + len + FZC_TAG_BYTES);
+	aead_request_set_callback(s->req[i], 0, NULL, NULL);
+	aead_request_set_ad(s->req[i], ad_len);
+	aead_request_set_crypt(s->req[i], &s->sg, &s->sg, encrypt ? len : len + FZC_TAG_BYTES,
+			       s->nonce);
+	err = crypto_aead_setkey(s->aead[i], key, FZC_KEY_BYTES) ?:
+	      (encrypt ? crypto_aead_encrypt(s->req[i]) : crypto_aead_decrypt(s->req[i]));
+	if (!err) {
+		memcpy(data, s->buf + ad_len, len);
+		memcpy(tag, s->buf + ad_len + len, FZC_TAG_BYTES);
+	}
+	memzero_explicit(s->buf, sizeof(s->buf));
+	return err;
+}
+
+static int small_init(struct small *s, u32 i)
+{
+	/* none that hands on to another thread, which may wait for what waits for us */
+	struct crypto_aead *aead = crypto_alloc_aead(names[i], 0, CRYPTO_ALG_ASYNC |
+						     CRYPTO_ALG_ALLOCATES_MEMORY);
+
+	if (IS_ERR(aead)) {
+		pr_err("%s is not to be had: %pe\n", names[i], aead);
+		return PTR_ERR(aead);
+	}
+	s->aead[i] = aead;
+	s->req[i] = aead_request_alloc(aead, GFP_KERNEL);
+	return s->req[i] ? crypto_aead_setauthsize(aead, FZC_TAG_BYTES) : -ENOMEM;
+}
+
+int fzc_aead_init(struct fzc_aead *aead)
+{
+	struct small *s = kzalloc(sizeof(*s), GFP_KERNEL);
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	aead->fn = small_fn;
+	aead->ctx = s;
+	err = small_init(s, 0) ?: small_init(s, 1);
+	if (err)
+		fzc_aead_exit(aead);
+	return err;
+}
+
+void fzc_aead_exit(struct fzc_aead *aead)
+{
+	struct small *s = aead->ctx;
+	u32 i;
+
+	for (i = 0; s && i < CIPHERS; i++) {
+		aead_request_free(s->req[i]);
+		if (s->aead[i])
+			crypto_free_aead(s->aead[i]);
+	}
+	kfree_sensitive(s);
+	aead->ctx = NULL;
+}
+
 static int alloc_cipher(struct fzc_crypt *c, u32 i)
 {
 	struct crypto_aead *aead = crypto_alloc_aead(names[i], 0, 0);

@@ -16,6 +16,14 @@ int fzc_mac_init(struct fzc_hmac *hmac);
 void fzc_mac_exit(struct fzc_hmac *hmac);
 
 /*
+ * Either cipher, on a few bytes: FZC_AEAD_SMALL at most with what is associated.  Works
+ * at once, in the caller, and allocates nothing.  One thread at a time.
+ */
+#define FZC_AEAD_SMALL	128U
+int fzc_aead_init(struct fzc_aead *aead);
+void fzc_aead_exit(struct fzc_aead *aead);
+
+/*
  * For sending if @seal, else for receiving.  Both ciphers are allocated, so
  * that a connection allocates nothing and loads nothing.  ERR_PTR.  Sleeps.
  */
