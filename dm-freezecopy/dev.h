@@ -105,7 +105,7 @@ struct fzc_dev {
 	bool verify;
 	bool encrypt;
 	struct fzc_sign *sign;		/* if so: signs metadata */
-	u8 wrapped;			/* lock: superblocks written under the shared key as it is */
+	u8 wrapped;			/* lock: superblocks under the shared key as it is */
 	bool has_pace;
 	u32 pace_ms;
 

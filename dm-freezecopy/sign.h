@@ -11,7 +11,7 @@
 #include "key.h"
 
 struct fzc_sign {
-	struct mutex lock;	/* protects @vk while the device runs; nothing is waited for under it */
+	struct mutex lock;	/* protects @vk while the device runs; held for no I/O */
 	struct fzc_volkey vk;
 	struct fzc_hmac hmac;
 	struct fzc_aead aead;
