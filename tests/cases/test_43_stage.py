@@ -43,6 +43,7 @@ def blank(pair):
     for side in ("primary", "secondary"):
         for serial in ("meta", *DIFFS[side]):
             Disk(pair.side(side), serial).write(0, bytes(META))
+        Disk(pair.side(side), "data").write(0, bytes(SIZE))
 
 
 def sealed(page):
@@ -182,7 +183,7 @@ def test_rotated_and_retired(pair):
     pair.wait_image(number)
     pair.secondary.kill9()
     pair.secondary.start()
-    pair.start("secondary")
+    pair.start("secondary", pair=None)	# that of its metadata
     pair.wait_connected()
     assert pair.status("secondary")["image"] == number
     pair.wait_image(pair.freeze())
