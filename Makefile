@@ -99,7 +99,7 @@ style: ## checkpatch, sparse, W=1, kernel-doc, shellcheck, layering
 unit: setup ## unit tests of the core
 	@$(MAKE) -C tests/unit BUILD=$(BUILD) run
 
-unit-mutants: ## the proof of the key broken in one place at a time: a unit test must fail
+unit-mutants: ## the proof of the key, signed metadata broken in one place at a time: a unit test must fail
 	@/usr/bin/python3 tests/unit/mutants.py $(BUILD)/unit/mutants $(K)
 
 sim: setup ## the simulator: SEEDS= schedules of two nodes that crash

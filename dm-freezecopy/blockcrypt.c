@@ -32,7 +32,7 @@ struct fzc_blockcrypt *fzc_blockcrypt_create(void)
 
 	if (!bc)
 		return ERR_PTR(-ENOMEM);
-	err = fzc_mac_init(&bc->hmac) ?: fzc_ciphers_init(&bc->ciphers);
+	err = fzc_mac_init(&bc->hmac) ?: fzc_ciphers_init(&bc->ciphers, 0);
 	if (!err)
 		return bc;
 	fzc_blockcrypt_destroy(bc);

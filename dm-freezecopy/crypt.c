@@ -56,9 +56,9 @@ void fzc_mac_exit(struct fzc_hmac *hmac)
 	hmac->ctx = NULL;
 }
 
-static int alloc_cipher(struct fzc_ciphers *c, u32 i)
+static int alloc_cipher(struct fzc_ciphers *c, u32 i, u32 without)
 {
-	struct crypto_aead *aead = crypto_alloc_aead(names[i], 0, 0);
+	struct crypto_aead *aead = crypto_alloc_aead(names[i], 0, without);
 
 	if (IS_ERR(aead)) {
 		pr_err("%s is not to be had: %pe\n", names[i], aead);
@@ -69,13 +69,13 @@ static int alloc_cipher(struct fzc_ciphers *c, u32 i)
 	return c->req[i] ? crypto_aead_setauthsize(aead, FZC_TAG_BYTES) : -ENOMEM;
 }
 
-int fzc_ciphers_init(struct fzc_ciphers *c)
+int fzc_ciphers_init(struct fzc_ciphers *c, u32 without)
 {
 	int err = 0;
 	u32 i;
 
 	for (i = 0; i < FZC_CIPHERS && !err; i++)
-		err = alloc_cipher(c, i);
+		err = alloc_cipher(c, i, without);
 	return err;
 }
 
@@ -90,6 +90,70 @@ void fzc_ciphers_exit(struct fzc_ciphers *c)
 	}
 }
 
+/* What a struct fzc_aead has. */
+struct small {
+	struct fzc_ciphers ciphers;
+	struct scatterlist sg;
+	u8 nonce[FZC_NONCE_BYTES] ____cacheline_aligned;
+	u8 buf[FZC_AEAD_SMALL + FZC_TAG_BYTES] ____cacheline_aligned;
+};
+
+static int small_fn(const struct fzc_aead *ops, u8 cipher, bool encrypt,
+		    const u8 key[FZC_KEY_BYTES], const u8 nonce[FZC_NONCE_BYTES], const void *ad,
+		    u32 ad_len, void *data, u32 len, u8 tag[FZC_TAG_BYTES])
+{
+	struct small *s = ops->ctx;
+	struct aead_request *req;
+	int err;
+
+	if ((cipher != FZC_CIPHER_AES_GCM && cipher != FZC_CIPHER_CHACHA) || len > FZC_AEAD_SMALL || ad_len > FZC_AEAD_SMALL - len)
+		return -EINVAL;
+	memcpy(s->nonce, nonce, sizeof(s->nonce));
+	memcpy(s->buf, ad, ad_len);
+	memcpy(s->buf + ad_len, data, len);
+	memcpy(s->buf + ad_len + len, tag, FZC_TAG_BYTES);
+	sg_init_one(&s->sg, s->buf, ad_len + len + FZC_TAG_BYTES);
+	req = fzc_cipher_request(&s->ciphers, cipher);
+	aead_request_set_callback(req, 0, NULL, NULL);
+	aead_request_set_ad(req, ad_len);
+	aead_request_set_crypt(req, &s->sg, &s->sg, encrypt ? len : len + FZC_TAG_BYTES,
+			       s->nonce);
+	err = crypto_aead_setkey(fzc_cipher_aead(&s->ciphers, cipher), key, FZC_KEY_BYTES) ?:
+	      (encrypt ? crypto_aead_encrypt(req) : crypto_aead_decrypt(req));
+	if (!err) {
+		memcpy(data, s->buf + ad_len, len);
+		memcpy(tag, s->buf + ad_len + len, FZC_TAG_BYTES);
+	}
+	memzero_explicit(s->buf, sizeof(s->buf));
+	return err;
+}
+
+int fzc_aead_init(struct fzc_aead *aead)
+{
+	struct small *s = kzalloc(sizeof(*s), GFP_KERNEL);
+	int err;
+
+	if (!s)
+		return -ENOMEM;
+	aead->fn = small_fn;
+	aead->ctx = s;
+	/* none that hands on to another thread, which may wait for what waits for us */
+	err = fzc_ciphers_init(&s->ciphers, CRYPTO_ALG_ASYNC | CRYPTO_ALG_ALLOCATES_MEMORY);
+	if (err)
+		fzc_aead_exit(aead);
+	return err;
+}
+
+void fzc_aead_exit(struct fzc_aead *aead)
+{
+	struct small *s = aead->ctx;
+
+	if (s)
+		fzc_ciphers_exit(&s->ciphers);
+	kfree_sensitive(s);
+	aead->ctx = NULL;
+}
+
 struct fzc_crypt *fzc_crypt_create(bool seal)
 {
 	struct fzc_crypt *c = kzalloc(sizeof(*c), GFP_KERNEL);
@@ -98,7 +162,7 @@ struct fzc_crypt *fzc_crypt_create(bool seal)
 	if (!c)
 		return ERR_PTR(-ENOMEM);
 	c->seal = seal;
-	err = fzc_mac_init(&c->hmac) ?: fzc_ciphers_init(&c->ciphers);
+	err = fzc_mac_init(&c->hmac) ?: fzc_ciphers_init(&c->ciphers, 0);
 	if (err) {
 		fzc_crypt_destroy(c);
 		return ERR_PTR(err);

@@ -23,7 +23,8 @@ struct fzc_ciphers {
 	struct aead_request *req[FZC_CIPHERS];
 };
 
-int fzc_ciphers_init(struct fzc_ciphers *c);
+/* @without: CRYPTO_ALG_... of the kernel's, that none of them may have. */
+int fzc_ciphers_init(struct fzc_ciphers *c, u32 without);
 void fzc_ciphers_exit(struct fzc_ciphers *c);
 /* @cipher: enum fzc_cipher. */
 static inline struct crypto_aead *fzc_cipher_aead(const struct fzc_ciphers *c, u8 cipher)
@@ -39,6 +40,14 @@ static inline struct aead_request *fzc_cipher_request(const struct fzc_ciphers *
 /* Allocates; may load modules.  -errno: -ENOENT if the kernel has none.  Sleep. */
 int fzc_mac_init(struct fzc_hmac *hmac);
 void fzc_mac_exit(struct fzc_hmac *hmac);
+
+/*
+ * Either cipher, on a few bytes: FZC_AEAD_SMALL at most with what is associated.  Works
+ * at once, in the caller, and allocates nothing.  One thread at a time.
+ */
+#define FZC_AEAD_SMALL	128U
+int fzc_aead_init(struct fzc_aead *aead);
+void fzc_aead_exit(struct fzc_aead *aead);
 
 /*
  * For sending if @seal, else for receiving.  Both ciphers are allocated, so

@@ -78,13 +78,56 @@ void fzc_dev_event(struct fzc_dev *dev, enum fzc_event_kind event)
  */
 #define STALE	2
 
-void fzc_dev_tick(struct fzc_dev *dev)
+static void invalidate_again(struct fzc_dev *dev)
 {
-	lockdep_assert_held(&dev->lock);
 	if (!dev->stale || !dev->role->reads_new(dev))
 		return;
 	dev->stale--;
 	queue_work(system_unbound_wq, &dev->news);
+}
+
+/*
+ * When the shared key is replaced, both copies of the superblock are written anew, so
+ * that the key before can be forgotten.
+ */
+#define SUPERS	2
+
+static void follow_key(struct fzc_dev *dev)
+{
+	if (!dev->sign)
+		return;
+	if (fzc_key_news(dev->key))
+		queue_work(system_unbound_wq, &dev->news);
+	if (dev->wrapped < SUPERS && dev->role->started(dev))
+		dev->role->dirty_super(dev);
+}
+
+void fzc_dev_wrapped(struct fzc_dev *dev, u32 epoch)
+{
+	lockdep_assert_held(&dev->lock);
+	if (epoch == READ_ONCE(dev->sign->epoch) && dev->wrapped < SUPERS)
+		dev->wrapped++;
+}
+
+void fzc_dev_tick(struct fzc_dev *dev)
+{
+	lockdep_assert_held(&dev->lock);
+	invalidate_again(dev);
+	follow_key(dev);
+}
+
+/* -errno with a reason: the key before stays.  Sleeps. */
+static int rekey(struct fzc_dev *dev, char *why)
+{
+	unsigned long flags;
+	int r = dev->sign ? fzc_sign_rekey(dev->sign, dev->key, why) : 0;
+
+	if (r <= 0)
+		return r;
+	spin_lock_irqsave(&dev->lock, flags);
+	dev->wrapped = 0;
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return 0;
 }
 
 static bool is_writable(struct fzc_dev *dev)
@@ -115,7 +158,10 @@ static void news_work(struct work_struct *work)
 	unsigned long bits = xchg(&dev->news_bits, 0);
 	/* a suspend waits for this, and host I/O for the suspend */
 	unsigned int noio = memalloc_noio_save();
+	char why[FZC_REASON_LEN];
 
+	if (dev->sign && fzc_key_news(dev->key) && rekey(dev, why))
+		DMWARN_LIMIT("%s: %s", dev->name, why);
 	if (dev->role->role == FZC_SECONDARY) {
 		bool fresh = bits & (BIT(FZC_EVENT_COMMIT) | BIT(FZC_EVENT_RECOVERED));
 
@@ -187,7 +233,9 @@ int fzc_dev_setup(struct fzc_dev *dev)
 	dev->wq = alloc_workqueue("fzc/%s", WQ_MEM_RECLAIM | WQ_UNBOUND, 0, dev->name);
 	if (!dev->wq)
 		return -ENOMEM;
-	r = fzc_io_init(&dev->io, dev->name);
+	if (dev->encrypt)
+		dev->sign = fzc_sign_create();
+	r = PTR_ERR_OR_ZERO(dev->sign) ?: fzc_io_init(&dev->io, dev->name);
 	return r ?: dev->role->setup(dev);
 }
 
@@ -207,7 +255,9 @@ static void release(struct kref *kref)
 	fzc_hio_exit(dev);
 	fzc_engine_exit(dev);
 	fzc_io_exit(&dev->io);
-	kvfree(dev);
+	fzc_sign_destroy(dev->sign);
+	/* the core has the volume's keys */
+	kvfree_sensitive(dev, dev->role->size);
 }
 
 void fzc_dev_put(struct fzc_dev *dev)
@@ -407,6 +457,11 @@ int fzc_dev_start(struct fzc_dev *dev, char *why)
 	int r;
 
 	lockdep_assert_held(&dev->state);
+	/* a key that is gone by now ends the session, not the volume */
+	r = rekey(dev, why);
+	if (r && !dev->sign->vk.n)
+		return r;
+	dev->wrapped = 0;
 	opts = kzalloc(sizeof(*opts), GFP_NOIO);
 	if (!opts) {
 		strscpy(why, "no memory", FZC_REASON_LEN);
@@ -417,7 +472,7 @@ int fzc_dev_start(struct fzc_dev *dev, char *why)
 		dev->role->reset(dev, opts);
 		r = load_and_start(dev, why);
 	}
-	kfree(opts);
+	kfree_sensitive(opts);
 	dev->running = !r;
 	return r;
 }
@@ -436,6 +491,9 @@ void fzc_dev_stop(struct fzc_dev *dev)
 	fzc_engine_pause(dev);
 	if (fzc_meta_hash(dev, hash, why))
 		DMERR("%s: %s", dev->name, why);
+	/* what is written last is under the key that the next start finds */
+	if (rekey(dev, why))
+		DMWARN_LIMIT("%s: %s", dev->name, why);
 	spin_lock_irqsave(&dev->lock, flags);
 	dev->role->stop(dev, hash);
 	spin_unlock_irqrestore(&dev->lock, flags);

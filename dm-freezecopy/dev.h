@@ -28,6 +28,7 @@
 #include "hio.h"
 #include "io.h"
 #include "link.h"
+#include "sign.h"
 #include "uapi/dm-freezecopy.h"
 
 #define DM_MSG_PREFIX	"freezecopy"
@@ -59,6 +60,9 @@ struct fzc_role_ops {
 	void (*stop)(struct fzc_dev *dev, const u8 data_hash[32]);
 	bool (*stopped)(struct fzc_dev *dev);
 	const char *(*reason)(struct fzc_dev *dev);
+	const struct fzc_volume_keys *(*keys)(struct fzc_dev *dev);
+	/* The superblock is to be written, though nothing in it has changed. */
+	void (*dirty_super)(struct fzc_dev *dev);
 	void (*query)(struct fzc_dev *dev, struct fzc_query *q);
 	/* Has an image as WAIT asks been reached?  1 yes, 0 not yet, or -errno. */
 	int (*reached)(struct fzc_dev *dev, u32 what, u64 number);
@@ -100,6 +104,8 @@ struct fzc_dev {
 	struct fzc_key *key;		/* NULL: auth none */
 	bool verify;
 	bool encrypt;
+	struct fzc_sign *sign;		/* if so: signs metadata */
+	u8 wrapped;			/* lock: superblocks under the shared key as it is */
 	bool has_pace;
 	u32 pace_ms;
 
@@ -158,6 +164,8 @@ void fzc_dev_link_stop(struct fzc_dev *dev);
 
 /* Tell user space. */
 void fzc_dev_event(struct fzc_dev *dev, enum fzc_event_kind event);
+/* A superblock was written, its keys wrapped as of @epoch of dev->sign.  Under the lock. */
+void fzc_dev_wrapped(struct fzc_dev *dev, u32 epoch);
 /* About once a second, under the lock. */
 void fzc_dev_tick(struct fzc_dev *dev);
 /* A trouble that a command of the current process ran into: dmesg and FZC_IOC_LAST_ERROR. */

@@ -70,6 +70,8 @@ static void reap(struct fzc_dev *dev)
 	llist_for_each_entry_safe(op, next, list, ended) {
 		spin_lock_irqsave(&dev->lock, flags);
 		e->ops->done(dev, &op->act, op->err);
+		if (op->act.kind == FZC_ACT_WRITE && op->epoch && !op->err)
+			fzc_dev_wrapped(dev, op->epoch);
 		spin_unlock_irqrestore(&dev->lock, flags);
 		put_op(op);
 		atomic_dec(&e->inflight);
@@ -100,6 +102,23 @@ static void run_now(struct fzc_dev *dev, const struct fzc_act *act)
 	}
 }
 
+static void write_page(struct fzc_dev *dev, struct fzc_op *op)
+{
+	const struct fzc_act *act = &op->act;
+	int err = 0;
+
+	op->epoch = 0;
+	if (dev->sign)
+		err = fzc_sign_page(dev->sign, &op->keys, act->dev, act->offset,
+				    page_address(op->page), &op->epoch);
+	if (err)
+		op_ended(op, err);
+	else
+		fzc_io_pages(&dev->io, dev->bdev[act->dev],
+			     REQ_OP_WRITE | REQ_META | REQ_SYNC | (act->fua ? REQ_FUA : 0),
+			     act->offset, &op->page, FZC_PAGE, op_ended, op);
+}
+
 static void run(struct fzc_dev *dev, struct fzc_op *op)
 {
 	struct fzc_engine *e = &dev->engine;
@@ -108,9 +127,7 @@ static void run(struct fzc_dev *dev, struct fzc_op *op)
 	switch (act->kind) {
 	case FZC_ACT_WRITE:
 		atomic_inc(&e->inflight);
-		fzc_io_pages(&dev->io, dev->bdev[act->dev],
-			     REQ_OP_WRITE | REQ_META | REQ_SYNC | (act->fua ? REQ_FUA : 0),
-			     act->offset, &op->page, FZC_PAGE, op_ended, op);
+		write_page(dev, op);
 		break;
 	case FZC_ACT_FLUSH:
 		atomic_inc(&e->inflight);
@@ -149,6 +166,8 @@ static bool take(struct fzc_dev *dev, struct fzc_op *op)
 	       e->ops->next(dev, &op->act, page_address(op->page));
 	if (more && op->act.kind == FZC_ACT_SEND)
 		e->ops->send(dev, &op->act.msg);
+	if (more && op->act.kind == FZC_ACT_WRITE && dev->sign)
+		op->keys = *dev->role->keys(dev);
 	spin_unlock_irqrestore(&dev->lock, flags);
 	return more;
 }

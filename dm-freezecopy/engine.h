@@ -43,6 +43,8 @@ struct fzc_op {
 	struct fzc_dev *dev;
 	struct page *page;
 	struct fzc_act act;
+	struct fzc_volume_keys keys;	/* until the page is signed */
+	u32 epoch;			/* see fzc_sign_page() */
 	int err;
 	bool busy;
 };

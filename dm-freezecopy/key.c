@@ -11,9 +11,10 @@
 
 struct fzc_key {
 	struct key *key;
-	struct mutex lock;		/* protects @settled */
+	struct mutex lock;		/* protects @settled, and writes of the others */
 	const void *payload;		/* as last read: only to see that it is another one */
 	bool settled;
+	const void *kept;		/* likewise, by fzc_key_keep() */
 };
 
 static int say(char *why, int err, const char *description, const char *what)
@@ -79,7 +80,16 @@ void fzc_key_put(struct fzc_key *k)
 	kfree(k);
 }
 
-int fzc_key_read(struct fzc_key *k, struct fzc_keys *keys, char *why)
+/* How many of the keys there are the peer may use. */
+static u32 note_payload(struct fzc_key *k, const struct user_key_payload *p)
+{
+	if (READ_ONCE(k->payload) != p)
+		k->settled = false;
+	WRITE_ONCE(k->payload, p);
+	return k->settled ? 1 : p->datalen / FZC_KEY_BYTES;
+}
+
+static int copy_keys(struct fzc_key *k, struct fzc_keys *keys, bool keep, char *why)
 {
 	const struct user_key_payload *p;
 	int err;
@@ -90,15 +100,29 @@ int fzc_key_read(struct fzc_key *k, struct fzc_keys *keys, char *why)
 	p = user_key_payload_locked(k->key);
 	err = validate(k->key, why) ?: check_payload(k->key, p, why);
 	if (!err) {
-		if (READ_ONCE(k->payload) != p)
-			k->settled = false;
-		WRITE_ONCE(k->payload, p);
-		keys->n = k->settled ? 1 : p->datalen / FZC_KEY_BYTES;
+		keys->n = keep ? p->datalen / FZC_KEY_BYTES : note_payload(k, p);
 		memcpy(keys->key, p->data, keys->n * FZC_KEY_BYTES);
 	}
+	if (keep)
+		WRITE_ONCE(k->kept, p);
 	up_read(&k->key->sem);
 	mutex_unlock(&k->lock);
 	return err;
+}
+
+int fzc_key_read(struct fzc_key *k, struct fzc_keys *keys, char *why)
+{
+	return copy_keys(k, keys, false, why);
+}
+
+int fzc_key_keep(struct fzc_key *k, struct fzc_keys *keys, char *why)
+{
+	return copy_keys(k, keys, true, why);
+}
+
+bool fzc_key_news(const struct fzc_key *k)
+{
+	return rcu_access_pointer(k->key->payload.rcu_data0) != READ_ONCE(k->kept);
 }
 
 void fzc_key_settle(struct fzc_key *k, const struct fzc_keys *keys)

@@ -23,6 +23,13 @@ void fzc_key_put(struct fzc_key *key);
 
 /* Copy it, for the caller to wipe.  -errno with a reason.  Sleeps. */
 int fzc_key_read(struct fzc_key *key, struct fzc_keys *keys, char *why);
+/*
+ * The same for what is on disk: also the one before, whatever the peer has proven.
+ * fzc_key_news() is about the last time; fzc_key_check() is not.
+ */
+int fzc_key_keep(struct fzc_key *key, struct fzc_keys *keys, char *why);
+/* Is it another one since?  No lock, does not sleep. */
+bool fzc_key_news(const struct fzc_key *key);
 /* The peer has proven the current one: the one before it is not taken any more. */
 void fzc_key_settle(struct fzc_key *key, const struct fzc_keys *keys);
 /* Is it a key at all, as far as can be told without reading it?  -errno with a reason. */

@@ -896,9 +896,7 @@ void fzc_link_destroy(struct fzc_link *link)
 	fzc_conn_exit(&link->conn);
 	fzc_blockcrypt_destroy(link->blockcrypt);
 	kvfree(link->tags);
-	memzero_explicit(&link->secrets, sizeof(link->secrets));
-	memzero_explicit(&link->next_secrets, sizeof(link->next_secrets));
-	kvfree(link);
+	kvfree_sensitive(link, sizeof(*link));
 }
 
 int fzc_link_start(struct fzc_link *link)

@@ -83,6 +83,7 @@ int fzc_meta_opts(struct fzc_dev *dev, struct fzc_opts *opts, char *why)
 	opts->take_all = dev->take_all;
 	opts->verify = dev->verify;
 	opts->encrypt = dev->encrypt;
+	opts->vk = dev->encrypt ? &dev->sign->vk : NULL;
 	if (dev->encrypt)
 		get_random_bytes(&opts->keys, sizeof(opts->keys));
 	do {

@@ -292,6 +292,17 @@ static const char *primary_reason(struct fzc_dev *dev)
 	return fzc_primary_of(dev)->core.reason;
 }
 
+static const struct fzc_volume_keys *primary_keys(struct fzc_dev *dev)
+{
+	return &fzc_primary_of(dev)->core.sb.keys;
+}
+
+static void primary_dirty_super(struct fzc_dev *dev)
+{
+	fzc_p_dirty_super(&fzc_primary_of(dev)->core);
+	fzc_engine_kick(dev);
+}
+
 static bool primary_writable(struct fzc_dev *dev)
 {
 	return true;
@@ -598,6 +609,8 @@ const struct fzc_role_ops fzc_primary_role = {
 	.stop = primary_stop,
 	.stopped = primary_stopped,
 	.reason = primary_reason,
+	.keys = primary_keys,
+	.dirty_super = primary_dirty_super,
 	.query = primary_query,
 	.reached = primary_reached,
 	.writable = primary_writable,

@@ -22,6 +22,7 @@ void fzc_query_take(struct fzc_dev *dev, struct fzc_query *q)
 	q->tx_bytes = stats.tx_bytes;
 	q->rx_bytes = stats.rx_bytes;
 	q->auth = dev->key ? 1 : 0;
+	q->stage_encryption = dev->encrypt;
 	q->cipher = stats.cipher;
 	memcpy(q->key_id, stats.key, sizeof(q->key_id));
 
@@ -154,4 +155,5 @@ void fzc_query_print(const struct fzc_query *q, char *result, unsigned int maxle
 	       q->mem_maps, q->mem_slots, q->mem_io);
 	DMEMIT(" tx_saved=%llu key=%s cipher=%s", q->tx_saved, key_word(q, key),
 	       cipher_word(q));
+	DMEMIT(" stage_encryption=%s", q->stage_encryption ? "on" : "off");
 }

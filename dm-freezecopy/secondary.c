@@ -279,6 +279,17 @@ static const char *secondary_reason(struct fzc_dev *dev)
 	return fzc_secondary_of(dev)->core.reason;
 }
 
+static const struct fzc_volume_keys *secondary_keys(struct fzc_dev *dev)
+{
+	return &fzc_secondary_of(dev)->core.sb.keys;
+}
+
+static void secondary_dirty_super(struct fzc_dev *dev)
+{
+	fzc_s_dirty_super(&fzc_secondary_of(dev)->core);
+	fzc_engine_kick(dev);
+}
+
 static bool secondary_writable(struct fzc_dev *dev)
 {
 	return fzc_s_writable(&fzc_secondary_of(dev)->core);
@@ -468,6 +479,8 @@ const struct fzc_role_ops fzc_secondary_role = {
 	.stop = secondary_stop,
 	.stopped = secondary_stopped,
 	.reason = secondary_reason,
+	.keys = secondary_keys,
+	.dirty_super = secondary_dirty_super,
 	.query = secondary_query,
 	.reached = secondary_reached,
 	.writable = secondary_writable,

@@ -18,8 +18,6 @@
 #define LABEL		"freezecopy 1 "
 #define LABEL_MAX	40
 
-/* HKDF of RFC 5869, for 32 bytes: one block. */
-
 static int extract(const struct fzc_hmac *hmac, const struct fzc_auth_msg *first,
 		   const struct fzc_auth_msg *second, const u8 *key, u8 *prk)
 {
@@ -30,7 +28,7 @@ static int extract(const struct fzc_hmac *hmac, const struct fzc_auth_msg *first
 	return hmac->fn(hmac, salt, sizeof(salt), key, FZC_KEY_BYTES, prk);
 }
 
-int fzc_expand(const struct fzc_hmac *hmac, const u8 *prk, const char *label,
+int fzc_expand(const struct fzc_hmac *hmac, const u8 prk[FZC_KEY_BYTES], const char *label,
 	       const void *context, u32 len, u8 out[FZC_KEY_BYTES])
 {
 	u8 info[LABEL_MAX + 2 * sizeof(struct fzc_auth_msg) + 1];

@@ -24,6 +24,17 @@ struct fzc_hmac {
 	void *ctx;
 };
 
+/*
+ * The world's AEADs: @data in place, with @tag apart from it; 0, -EBADMSG when it
+ * does not verify, or -errno.  @cipher: enum fzc_cipher.
+ */
+struct fzc_aead {
+	int (*fn)(const struct fzc_aead *aead, u8 cipher, bool encrypt,
+		  const u8 key[FZC_KEY_BYTES], const u8 nonce[FZC_NONCE_BYTES], const void *ad,
+		  u32 ad_len, void *data, u32 len, u8 tag[FZC_TAG_BYTES]);
+	void *ctx;
+};
+
 /* What the keyring has: key[0] is current; key[1] is valid until the peer has switched. */
 struct fzc_keys {
 	u32 n;
@@ -54,10 +65,11 @@ struct fzc_auth {
 #define FZC_AUTH_OVER	5	/* a proof was wrong: nothing is said or taken any more */
 
 /*
- * HKDF-Expand of RFC 5869 for one key: from @prk, a label of this project and @len bytes
- * of @context, at most 2 * sizeof(struct fzc_auth_msg).  0 or -errno.
+ * HKDF-Expand of RFC 5869 to 32 bytes: a key for @label alone, which tells the
+ * project's own apart, and @context of @len bytes, at most
+ * 2 * sizeof(struct fzc_auth_msg).  0 or -errno.
  */
-int fzc_expand(const struct fzc_hmac *hmac, const u8 *prk, const char *label,
+int fzc_expand(const struct fzc_hmac *hmac, const u8 prk[FZC_KEY_BYTES], const char *label,
 	       const void *context, u32 len, u8 out[FZC_KEY_BYTES]);
 /* Identifies a key without telling it.  0 or -errno. */
 int fzc_key_id(const struct fzc_hmac *hmac, const u8 key[FZC_KEY_BYTES], u8 id[FZC_KEY_ID]);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "load.h"
+#include "volkey.h"
 
 static const char *const role_name[] = { "none", "primary", "secondary" };
 static const char *const dev_name[] = { "meta", "data", "diff", "diff-b" };
@@ -60,6 +61,73 @@ static int check_devices(const struct fzc_super *sb, const struct fzc_opts *opts
 	return 0;
 }
 
+static int check_page(const struct fzc_super *sb, const struct fzc_opts *opts, u8 dev,
+		      u64 offset, const struct fzc_page *page, char *why)
+{
+	char text[FZC_REASON_LEN];
+	int err;
+
+	if (!fzc_page_sound(page) || le64_to_cpu(page->head.format) != sb->format)
+		return 0;
+	err = fzc_volkey_check(opts->vk, &sb->keys, dev, offset, page, text);
+	if (err)
+		scnprintf(why, FZC_REASON_LEN, "%s: %.240s", dev_name[dev], text);
+	return err;
+}
+
+int fzc_load_check(const struct fzc_super *sb, const struct fzc_opts *opts,
+		   const struct fzc_load *load, const struct fzc_page *a,
+		   const struct fzc_page *b, char *why)
+{
+	int err;
+
+	if (!opts->vk || !(sb->flags & FZC_SB_ENCRYPTED) || sb->flags & FZC_SB_FORMATTING)
+		return 0;
+	err = check_page(sb, opts, load->dev, load->offset, a, why);
+	if (!err && load->both)
+		err = check_page(sb, opts, load->dev, load->offset + FZC_PAGE, b, why);
+	return err;
+}
+
+static bool is_formatting(const struct fzc_page *page)
+{
+	return le32_to_cpu(page->super.flags) & FZC_SB_FORMATTING;
+}
+
+/*
+ * The superblock that counts, @pick of @page, says what the keys are; the other one, if
+ * it is sound, is older, and of the same volume.
+ */
+static int check_supers(struct fzc_super *sb, const struct fzc_opts *opts,
+			const struct fzc_page *const page[2], int pick, char *why)
+{
+	bool other = fzc_page_sound(page[!pick]);
+	char text[FZC_REASON_LEN];
+	int err;
+
+	if (other && (page[!pick]->head.format != page[pick]->head.format ||
+		      (is_formatting(page[pick]) && !is_formatting(page[!pick])))) {
+		scnprintf(why, FZC_REASON_LEN,
+			  "meta: superblock %d is newer than %d and %s: devices swapped, or changed by somebody",
+			  pick, !pick,
+			  is_formatting(page[pick]) ? "says that formatting has only begun" :
+						      "of another volume");
+		return -EBADMSG;
+	}
+	if (is_formatting(page[pick]))
+		return 0;
+	err = fzc_volkey_unwrap(opts->vk, page[pick], &sb->keys, text);
+	if (err) {
+		scnprintf(why, FZC_REASON_LEN, "meta: superblock %d: %.220s", pick, text);
+		return err;
+	}
+	err = check_page(sb, opts, FZC_META, FZC_OFF_SUPER + pick * FZC_PAGE, page[pick], why);
+	if (!err && other && !is_formatting(page[!pick]))
+		err = check_page(sb, opts, FZC_META, FZC_OFF_SUPER + !pick * FZC_PAGE,
+				 page[!pick], why);
+	return err;
+}
+
 static void fresh_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 			const struct fzc_opts *opts, u8 role)
 {
@@ -79,6 +147,7 @@ int fzc_load_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 		   const struct fzc_opts *opts, u8 role, const struct fzc_page *a,
 		   const struct fzc_page *b, u8 *copy, bool *fresh, char *why)
 {
+	const struct fzc_page *const page[2] = { a, b };
 	int pick = choose_super(a, b, why), err;
 
 	*fresh = pick == 2;
@@ -90,7 +159,9 @@ int fzc_load_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 		return 0;
 	}
 	*copy = pick;
-	err = fzc_super_decode(sb, pick ? b : a, why);
+	err = fzc_super_decode(sb, page[pick], why);
+	if (!err && opts->vk && sb->flags & FZC_SB_ENCRYPTED)
+		err = check_supers(sb, opts, page, pick, why);
 	if (err)
 		return err;
 	*fresh = sb->flags & FZC_SB_FORMATTING;

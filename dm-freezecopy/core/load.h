@@ -12,6 +12,13 @@
 int fzc_load_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 		   const struct fzc_opts *opts, u8 role, const struct fzc_page *a,
 		   const struct fzc_page *b, u8 *copy, bool *fresh, char *why);
+/*
+ * Pages that were read for @load.  When the superblock is known and has keys: each one
+ * that is sound and of its format is signed with them, or is not what was written.
+ */
+int fzc_load_check(const struct fzc_super *sb, const struct fzc_opts *opts,
+		   const struct fzc_load *load, const struct fzc_page *a,
+		   const struct fzc_page *b, char *why);
 /* Check the head of a difference volume. */
 int fzc_load_diff(const struct fzc_super *sb, const struct fzc_geometry *geo,
 		  const struct fzc_page *page, u8 which, bool fresh, char *why);

@@ -141,12 +141,25 @@ void fzc_page_seal(struct fzc_page *page, enum fzc_page_kind kind, u64 format, u
 	h->magic = cpu_to_le32(FZC_DISK_MAGIC);
 	h->version = cpu_to_le16(FZC_DISK_VERSION);
 	h->kind = cpu_to_le16(kind);
-	h->features = cpu_to_le32(FZC_DISK_FEATURES);
 	h->format = cpu_to_le64(format);
 	h->seq = cpu_to_le64(seq);
 	h->tag = cpu_to_le64(tag);
 	h->index = cpu_to_le32(index);
-	h->crc = cpu_to_le32(page_crc(page));
+	fzc_page_sum(page);
+}
+
+void fzc_page_sum(struct fzc_page *page)
+{
+	page->head.crc = cpu_to_le32(page_crc(page));
+}
+
+bool fzc_page_sound(const struct fzc_page *page)
+{
+	const struct fzc_page_head *h = &page->head;
+
+	return le32_to_cpu(h->magic) == FZC_DISK_MAGIC &&
+	       le16_to_cpu(h->version) == FZC_DISK_VERSION &&
+	       le32_to_cpu(h->crc) == page_crc(page);
 }
 
 static bool all_zero(const void *mem, u32 len)
@@ -196,10 +209,9 @@ bool fzc_page_is(const struct fzc_page *page, enum fzc_page_kind kind, u64 forma
 {
 	const struct fzc_page_head *h = &page->head;
 
-	return le32_to_cpu(h->magic) == FZC_DISK_MAGIC && le16_to_cpu(h->kind) == kind &&
-	       le16_to_cpu(h->version) == FZC_DISK_VERSION && le64_to_cpu(h->format) == format &&
+	return le16_to_cpu(h->kind) == kind && le64_to_cpu(h->format) == format &&
 	       le64_to_cpu(h->tag) == tag && le32_to_cpu(h->index) == index &&
-	       le32_to_cpu(h->crc) == page_crc(page);
+	       fzc_page_sound(page);
 }
 
 int fzc_page_pick(const struct fzc_page *a, const struct fzc_page *b, enum fzc_page_kind kind,

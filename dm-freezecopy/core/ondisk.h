@@ -29,7 +29,8 @@
 #define FZC_DISK_MAGIC		0x315a4346U	/* "FCZ1" */
 #define FZC_DISK_VERSION	1
 /* Features that a reader must know, or refuse. */
-#define FZC_DISK_FEATURES	0U
+#define FZC_DISK_SIGNED		BIT(0)	/* @mac is a keyed checksum: see volkey.h */
+#define FZC_DISK_FEATURES	((u32)FZC_DISK_SIGNED)
 
 enum fzc_disk_role { FZC_PRIMARY = 1, FZC_SECONDARY = 2 };
 
@@ -49,7 +50,7 @@ struct fzc_page_head {
 	__le64 tag;		/* the generation or log that the page belongs to */
 	__le32 index;		/* page number within its array */
 	__le32 reserved;
-	u8 mac[16];		/* room for a keyed checksum; zero */
+	u8 mac[16];		/* keyed checksum, if FZC_DISK_SIGNED; else zero */
 };
 
 #define FZC_BODY	(FZC_PAGE - sizeof(struct fzc_page_head))
@@ -262,6 +263,11 @@ u64 fzc_meta_bytes(const struct fzc_geometry *geo);
 /* Complete a page whose body is filled in. */
 void fzc_page_seal(struct fzc_page *page, enum fzc_page_kind kind, u64 format, u64 seq, u64 tag,
 		   u32 index);
+
+/* Its checksum, when the rest of it is final. */
+void fzc_page_sum(struct fzc_page *page);
+/* Is it ours, of this version, and as it was written?  Whatever kind it is. */
+bool fzc_page_sound(const struct fzc_page *page);
 
 enum fzc_page_verdict {
 	FZC_PAGE_OK,

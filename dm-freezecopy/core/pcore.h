@@ -62,6 +62,8 @@ static inline void fzc_xfer_set_stale(struct fzc_xfer *x, u32 i)
 	x->stale[i / 64] |= 1ULL << (i % 64);
 }
 
+struct fzc_volkey;
+
 /* What the table and the machine say. */
 struct fzc_opts {
 	struct fzc_id pair;	/* zero: not given */
@@ -71,6 +73,7 @@ struct fzc_opts {
 	bool verify;		/* secondary: every slot before the commit */
 	bool encrypt;		/* blocks are encrypted in the stages */
 	struct fzc_volume_keys keys;	/* random, used if meta has to be formatted */
+	struct fzc_volkey *vk;	/* what checks pages, while loading; NULL: they are not signed */
 	u8 data_hash[32];	/* of the first and last MiB of data, now */
 	struct {
 		char id[FZC_DEVICE_ID_LEN];

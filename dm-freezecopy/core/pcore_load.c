@@ -80,6 +80,9 @@ int fzc_p_load_give(struct fzc_pcore *p, struct fzc_load *load, const struct fzc
 {
 	int err;
 
+	err = fzc_load_check(&p->sb, &p->opts, load, a, b, p->reason);
+	if (err)
+		return err;
 	switch (load->step) {
 	case LOAD_SUPER:
 		err = fzc_load_super(&p->sb, &p->geo, &p->opts, FZC_PRIMARY, a, b, &p->sb_copy,

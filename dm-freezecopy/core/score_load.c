@@ -114,6 +114,9 @@ int fzc_s_load_give(struct fzc_score *s, struct fzc_load *load, const struct fzc
 {
 	int err, i;
 
+	err = fzc_load_check(&s->sb, &s->opts, load, a, b, s->reason);
+	if (err)
+		return err;
 	switch (load->step) {
 	case LOAD_SUPER:
 		err = fzc_load_super(&s->sb, &s->geo, &s->opts, FZC_SECONDARY, a, b, &s->sb_copy,

@@ -229,7 +229,8 @@ struct fzc_query {
 	__u8 data_error;
 	__u8 diff_error;
 	__u8 in_sync;
-	__u8 pad2[4];
+	__u8 stage_encryption;	/* 1: blocks in the stages are encrypted, metadata is signed */
+	__u8 pad2[3];
 	char error[FZC_MESSAGE_LEN];	/* last trouble that still holds, empty: none */
 	__u64 diff_short;	/* blocks of the running freeze that had no slot at the cut */
 	__u64 pacing;		/* host writes that wait for a slot now */

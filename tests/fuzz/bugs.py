@@ -84,6 +84,11 @@ BUGS = [
      "	if (slot >= s->nslots || !blocks ||"),
     ("stage-number", "a superblock may name a third stage", "load", 1000000, "ondisk.c",
      "	else if (sb->cur > 1 || sb->stage_cur > 1)", "	else if (0)"),
+    ("unsigned", "a page that is not signed is taken", "load", 1000000, "load.c",
+     "	err = check_page(sb, opts, load->dev, load->offset, a, why);",
+     "	err = 0 && check_page(sb, opts, load->dev, load->offset, a, why);"),
+    ("unsigned-super", "a superblock that is not signed is taken", "load", 1000000, "load.c",
+     "	if (!err && opts->vk && sb->flags & FZC_SB_ENCRYPTED)", "	if (0)"),
 ]
 PARTS = ("dm-freezecopy", "tests/fuzz", "tests/sim", "tools/freezectl")
 

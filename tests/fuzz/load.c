@@ -13,13 +13,15 @@ struct image {
 	bool second;
 	u32 slots[2];
 	struct fzc_opts opts;
+	struct fzc_volume_keys keys;
 	struct disk disk[FZC_NR_DEVS];
 };
 
-static struct image images[NR_IMAGES];
+static struct image images[2][NR_IMAGES];
+static const struct fzc_volume_keys *keys;	/* of what is on the disks now */
 
 /* The n-th story's disks at its end, as a power cut leaves them. */
-static void make_image(struct image *img, u32 n)
+static void make_image(struct image *img, u32 n, bool is_signed)
 {
 	u8 story[MAX_SEED];
 	struct in in = { story, story };
@@ -32,6 +34,8 @@ static void make_image(struct image *img, u32 n)
 	in.end += img->second ? secondary_seed(n, story) : primary_seed(n - SECONDARY_SEEDS, story);
 	in.p++;		/* which sizes they have */
 	shell_make(img->second, img->slots[0], img->slots[1]);
+	if (is_signed)
+		shell_sign();
 	if (!img->second)
 		W.opts.pair = fresh_id();
 	MUST(!shell_boot());
@@ -43,19 +47,24 @@ static void make_image(struct image *img, u32 n)
 		primary_begin(true);
 		primary_steps(&in);
 	}
+	img->keys = img->second ? S.sb.keys : P.sb.keys;
 	shell_crash();
 	img->opts = W.opts;
 	for (i = 0; i < FZC_NR_DEVS; i++)
 		img->disk[i] = W.cur[i];
 }
 
-void image_take(u32 n)
+void image_take(u8 n)
 {
-	struct image *img = &images[n];
+	bool is_signed = n & SIGNED;
 	u32 i, p;
+	struct image *img;
 
+	n = (n & ~SIGNED) % NR_IMAGES;
+	img = &images[is_signed][n];
 	if (!img->made)
-		make_image(img, n);
+		make_image(img, n, is_signed);
+	keys = &img->keys;
 	shell_make(img->second, img->slots[0], img->slots[1]);
 	W.opts = img->opts;
 	for (i = 0; i < FZC_NR_DEVS; i++) {
@@ -101,6 +110,8 @@ void image_damage(struct in *in)
 		d->used |= how & 0x40 ? 1U << (p ^ 1) : 0;
 		if (!(how & 0x80))
 			seal(page);
+		if (!(how & 0x90))	/* as nobody can who has not the key */
+			shell_sign_page(devs[where & 3], p * FZC_PAGE, keys, page);
 	}
 }
 
@@ -108,7 +119,7 @@ static void run(const u8 *data, size_t len)
 {
 	struct in in = { data, data + len };
 
-	image_take(take(&in) % NR_IMAGES);
+	image_take(take(&in));
 	image_damage(&in);
 	if (W.second)
 		secondary_begin(false);
@@ -147,11 +158,14 @@ static void seeds(void (*emit)(const void *data, size_t len))
 	u8 buf[2 + MAX_SEED] = { 0 };
 	u32 n, i;
 
-	for (n = 0; n < NR_IMAGES; n++) {
-		buf[0] = n;
+	for (n = 0; n < 2 * NR_IMAGES; n++) {
+		u32 story = n % NR_IMAGES;
+
+		buf[0] = story | (n < NR_IMAGES ? 0 : SIGNED);
 		buf[1] = 0;
-		emit(buf, 2 + (n < SECONDARY_SEEDS ? secondary_seed(n, buf + 2) :
-						     primary_seed(n - SECONDARY_SEEDS, buf + 2)));
+		emit(buf, 2 + (story < SECONDARY_SEEDS ?
+			       secondary_seed(story, buf + 2) :
+			       primary_seed(story - SECONDARY_SEEDS, buf + 2)));
 		for (i = 0; i < ARRAY_SIZE(damages); i++) {
 			memcpy(buf + 1, damages[i].what, damages[i].len);
 			emit(buf, 1 + damages[i].len);

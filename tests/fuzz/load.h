@@ -6,9 +6,10 @@
 #include "cores.h"
 
 #define NR_IMAGES	(SECONDARY_SEEDS + PRIMARY_SEEDS)
+#define SIGNED		0x80	/* with a number below that: the same story, its metadata signed */
 
-/* Onto the disks of W, whose role and sizes it gives. */
-void image_take(u32 n);
+/* Onto the disks of W, whose role and sizes it gives.  @n: a number, perhaps SIGNED. */
+void image_take(u8 n);
 /* Some fields of its pages become others. */
 void image_damage(struct in *in);
 

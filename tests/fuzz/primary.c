@@ -341,6 +341,7 @@ static void hello(struct in *in)
 	h->image = P.sb.image;
 	h->stage = P.sb.stage;
 	h->session = P.sb.session;
+	h->encrypted = W.opts.encrypt;
 	h->durable = P.told;
 	if (twist) {
 		h->role = twist & 3 ?: FZC_SECONDARY;

@@ -224,6 +224,7 @@ static void hello(struct in *in)
 	h->pair = fzc_id_is_zero(&S.sb.pair) ? fresh_id() : S.sb.pair;
 	h->sectors = W.geo.sectors;
 	h->block_size = W.geo.block_size;
+	h->encrypted = W.opts.encrypt;
 	h->image = S.sb.image;
 	h->freeze = S.sb.freeze;
 	if (twist) {
@@ -248,6 +249,7 @@ static void session(struct in *in)
 	n->order = blank ? FZC_ORDER_FIRST_COPY : FZC_ORDER_RESUME;
 	n->pair = blank ? fresh_id() : S.sb.pair;
 	n->session = fresh_id();
+	memset(n->stage_key, W.opts.encrypt, sizeof(n->stage_key));
 	n->stage = blank ? fresh_id() : S.sb.stage;
 	n->building = max(S.sb.building, S.sb.image.number + 1);
 	n->freeze = S.sb.freeze;

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include "shell.h"
 #include "../../dm-freezecopy/core/wire.h"
+#include "../../tools/freezectl/cipher.h"
 
 #define MAX_STEPS	20000	/* of a core that is not disturbed */
 #define SHORT		3	/* sectors that the last block lacks */
@@ -79,6 +80,48 @@ struct fzc_id fresh_id(void)
 	return id;
 }
 
+/* ---- signatures ---- */
+
+static struct fzc_volkey volkey;
+
+void shell_sign(void)
+{
+	struct fzc_keys shared = { .n = 1 };
+
+	memset(shared.key[0], SHARED_KEY, FZC_KEY_BYTES);
+	MUST(!fzc_volkey_init(&volkey, cipher_hmac(), cipher_aead(), &shared));
+	W.opts.encrypt = true;
+	W.opts.vk = &volkey;
+	memset(&W.opts.keys, 7, sizeof(W.opts.keys));
+}
+
+void shell_sign_page(u8 dev, u64 offset, const struct fzc_volume_keys *keys,
+		     struct fzc_page *page)
+{
+	static const u8 nonce[FZC_NONCE_BYTES];
+
+	if (W.opts.vk)
+		MUST(!fzc_volkey_sign(&volkey, keys, dev, offset, nonce, page));
+}
+
+static const struct fzc_volume_keys *keys(void)
+{
+	return W.second ? &S.sb.keys : &P.sb.keys;
+}
+
+/* A page that was taken for good; what is none of this volume does not matter. */
+static void must_be_signed(u8 dev, u64 offset, const struct fzc_page *page)
+{
+	const struct fzc_super *sb = W.second ? &S.sb : &P.sb;
+	char why[FZC_REASON_LEN];
+
+	if (W.opts.vk && sb->flags && !(sb->flags & FZC_SB_FORMATTING) && fzc_page_sound(page) &&
+	    le64_to_cpu(page->head.format) == sb->format &&
+	    !(dev == FZC_META && offset < FZC_OFF_REGIONS &&
+	      le32_to_cpu(page->super.flags) & FZC_SB_FORMATTING))
+		MUST(!fzc_volkey_check(&volkey, keys(), dev, offset, page, why));
+}
+
 /* ---- memory ---- */
 
 static u32 most_chunks(u32 slots)
@@ -153,6 +196,10 @@ static int load_give(struct fzc_load *load)
 	while ((err = W.second ? fzc_s_load_give(&S, load, a, b) :
 				 fzc_p_load_give(&P, load, a, b)) == -EAGAIN)
 		load->chunk = chunk_new();
+	if (!err)
+		must_be_signed(load->dev, load->offset, a);
+	if (!err && b)
+		must_be_signed(load->dev, load->offset + FZC_PAGE, b);
 	if (load->chunk)	/* given back by an error only */
 		chunk_free(load->chunk);
 	return err;
@@ -163,7 +210,7 @@ static int refused(int err)
 {
 	const char *why = W.second ? S.reason : P.reason;
 
-	MUST(err == -EINVAL && *why && memchr(why, 0, FZC_REASON_LEN));
+	MUST((err == -EINVAL || (W.opts.vk && (err == -EBADMSG || err == -EKEYREJECTED))) && *why && memchr(why, 0, FZC_REASON_LEN));
 	return err;
 }
 
@@ -210,9 +257,11 @@ static void begin(const struct fzc_act *act, const struct fzc_page *page)
 	MUST(p < W.pending + MAX_PENDING);
 	p->used = true;
 	p->act = *act;
-	if (act->kind == FZC_ACT_WRITE)
+	if (act->kind == FZC_ACT_WRITE) {
 		p->page = *page;
-	else if (act->kind == FZC_ACT_FLUSH)
+		shell_sign_page(act->dev, act->offset, keys(), &p->page);
+	}
+	if (act->kind == FZC_ACT_FLUSH)
 		disk_copy(&W.dur[act->dev], &W.cur[act->dev]);
 }
 

@@ -11,6 +11,7 @@
 #include "fuzz.h"
 #include "../../dm-freezecopy/core/pcore.h"
 #include "../../dm-freezecopy/core/score.h"
+#include "../../dm-freezecopy/core/volkey.h"
 
 #define MAX_BLOCKS	24U
 #define MAX_SLOTS	130U	/* two pages of an index */
@@ -54,6 +55,13 @@ extern struct fzc_score S;
 
 /* A node of @role with blank disks and a volume of all blocks but some sectors. */
 void shell_make(bool second, u32 slots_a, u32 slots_b);
+/* From now on its metadata is signed, and its blocks are encrypted. */
+void shell_sign(void);
+/* What signs the pages of a side that runs, or could; a page as it would be written there. */
+void shell_sign_page(u8 dev, u64 offset, const struct fzc_volume_keys *keys,
+		     struct fzc_page *page);
+/* The shared key. */
+#define SHARED_KEY	0x5a
 /* Load and start: 0, or what the core said. */
 int shell_boot(void);
 /* Power is cut.  Then boot, or give the memory back. */

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: GPL-2.0-only
 /* The part of tests/unit/main.c for a kernel; the lists are made by scripts/kunit. */
 #include <linux/module.h>
+#include <crypto/aead.h>
 #include <crypto/hash.h>
+#include <linux/scatterlist.h>
 #include "test.h"
 #include "auth.h"
 
@@ -36,6 +38,47 @@ const struct fzc_hmac *test_hmac(void)
 		hmac.ctx = crypto_alloc_shash("hmac(sha256)", 0, 0);
 	KUNIT_ASSERT_FALSE(running, IS_ERR(hmac.ctx));
 	return &hmac;
+}
+
+static int aead_fn(const struct fzc_aead *aead, u8 cipher, bool encrypt,
+		   const u8 key[FZC_KEY_BYTES], const u8 nonce[FZC_NONCE_BYTES], const void *ad,
+		   u32 ad_len, void *data, u32 len, u8 tag[FZC_TAG_BYTES])
+{
+	static u8 buf[256], iv[FZC_NONCE_BYTES];
+	struct crypto_aead *tfm = ((struct crypto_aead **)aead->ctx)[cipher - 1];
+	struct aead_request *req = aead_request_alloc(tfm, GFP_KERNEL);
+	struct scatterlist sg;
+	int err;
+
+	memcpy(iv, nonce, sizeof(iv));
+	memcpy(buf, ad, ad_len);
+	memcpy(buf + ad_len, data, len);
+	memcpy(buf + ad_len + len, tag, FZC_TAG_BYTES);
+	sg_init_one(&sg, buf, ad_len + len + FZC_TAG_BYTES);
+	aead_request_set_callback(req, 0, NULL, NULL);
+	aead_request_set_ad(req, ad_len);
+	aead_request_set_crypt(req, &sg, &sg, encrypt ? len : len + FZC_TAG_BYTES, iv);
+	err = crypto_aead_setkey(tfm, key, FZC_KEY_BYTES) ?:
+	      (encrypt ? crypto_aead_encrypt(req) : crypto_aead_decrypt(req));
+	if (!err) {
+		memcpy(data, buf + ad_len, len);
+		memcpy(tag, buf + ad_len + len, FZC_TAG_BYTES);
+	}
+	aead_request_free(req);
+	return err;
+}
+
+const struct fzc_aead *test_aead(void)
+{
+	static struct crypto_aead *both[2];
+	static struct fzc_aead aead = { .fn = aead_fn, .ctx = both };
+
+	if (!both[0])
+		both[0] = crypto_alloc_aead("gcm(aes)", 0, CRYPTO_ALG_ASYNC);
+	if (!both[1])
+		both[1] = crypto_alloc_aead("rfc7539(chacha20,poly1305)", 0, CRYPTO_ALG_ASYNC);
+	KUNIT_ASSERT_FALSE(running, IS_ERR(both[0]) || IS_ERR(both[1]));
+	return &aead;
 }
 
 void *test_alloc(size_t bytes)

@@ -6,6 +6,7 @@
 #ifndef CHECKS_H
 #define CHECKS_H
 
+struct fzc_aead;
 struct fzc_hmac;
 
 void test_failed(const char *file, int line, const char *what);
@@ -40,6 +41,8 @@ static inline void test_fill(void *mem, size_t len)
 
 /* HMAC-SHA-256, as struct fzc_auth wants it: of the kernel, or of libcrypto. */
 const struct fzc_hmac *test_hmac(void);
+/* Likewise the AEADs. */
+const struct fzc_aead *test_aead(void);
 
 static inline struct fzc_id test_id(void)
 {

@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Take one thing at a time from the proof of the key, or from the records' keys and nonces, and see
-whether the unit tests notice.
+"""Take one thing at a time from the proof of the key, from the records' keys and nonces, or from what signs
+metadata, and see whether the unit tests notice.
 
 usage: mutants.py BUILD-FOLDER [NAME...]"""
 
@@ -12,11 +12,12 @@ import sys
 
 HERE = pathlib.Path(__file__).resolve().parent
 CORE = HERE.parent.parent / "dm-freezecopy/core"
+CTL = HERE.parent.parent / "tools/freezectl"
 CFLAGS = ["-std=gnu11", "-O1", "-g", "-w", "-fsanitize=address,undefined", f"-I{HERE}", f"-I{CORE}"]
-PARTS = [HERE / "main.c", HERE / "hmac.c", HERE / "test_auth.c", CORE / "wire.c", CORE / "port_user.c"]
+PARTS = [*HERE.glob("*.c"), *CORE.glob("*.c"), CTL / "cipher.c"]
 
-# (name, what is broken, text of auth.c, replacement)
-MUTANTS = [
+# file of the core: (name, what is broken, its text, replacement)
+MUTANTS = {"auth": [
     ("proof", "any proof will do", "fzc_memneq(expected, proof, sizeof(expected))", "0"),
     ("proof-part", "half of a proof will do", "fzc_memneq(expected, proof, sizeof(expected))",
      "fzc_memneq(expected, proof, 16)"),
@@ -24,8 +25,8 @@ MUTANTS = [
      'derive(a, "secondary\'s proof", msg->auth.proof)'),
     ("bind-first", "what the primary said is not bound", "{ a->first, a->second }", "{ a->second, a->second }"),
     ("bind-second", "what the secondary said is not bound", "{ a->first, a->second }", "{ a->first, a->first }"),
-    ("bind-none", "nothing but the nonces is bound", "expand(a->hmac, a->prk, label, said, sizeof(said), out)",
-     "expand(a->hmac, a->prk, label, said, 0, out)"),
+    ("bind-none", "nothing but the nonces is bound", "fzc_expand(a->hmac, a->prk, label, said, sizeof(said), out)",
+     "fzc_expand(a->hmac, a->prk, label, said, 0, out)"),
     ("nonce", "the secondary's nonce does not count", "memcpy(salt + FZC_AUTH_NONCE, second->nonce",
      "memcpy(salt + FZC_AUTH_NONCE, first->nonce"),
     ("label", "what a secret is for does not count", 'LABEL "%s", label) + 1', 'LABEL "%s", "") + 1'),
@@ -42,51 +43,98 @@ MUTANTS = [
     ("nonce-again", "a nonce is used twice", "cpu_to_le64(s->records++)", "cpu_to_le64(s->records++ / 2)"),
     ("rekey", "the key is never replaced", "bool full = s->bytes + len > FZC_REKEY_BYTES && s->records;",
      "bool full = false;"),
-    ("rekey-same", "the same key is used on", 'expand(s->hmac, s->secret, "next secret", NULL, 0, next)',
+    ("rekey-same", "the same key is used on", 'fzc_expand(s->hmac, s->secret, "next secret", NULL, 0, next)',
      "(memcpy(next, s->secret, FZC_KEY_BYTES), 0)"),
     ("rekey-count", "the count goes on under the new key", "	s->records = 0;\n", ""),
-]
+], "volkey": [
+    ("mac", "any keyed checksum will do", "fzc_memneq(mac, page->head.mac, sizeof(page->head.mac))", "0"),
+    ("mac-half", "half of it will do", "fzc_memneq(mac, page->head.mac, sizeof(page->head.mac))",
+     "fzc_memneq(mac, page->head.mac, 8)"),
+    ("mac-page", "the last bytes of a page do not count", "key, sizeof(key), page, FZC_PAGE, mac)",
+     "key, sizeof(key), page, FZC_PAGE - 8, mac)"),
+    ("mac-head", "the head of a page does not count", "key, sizeof(key), page, FZC_PAGE, mac)",
+     "key, sizeof(key), page->body, FZC_BODY, mac)"),
+    ("mac-place", "the place of a page does not count", "memcpy(page->head.mac, &place, sizeof(place))",
+     "memset(page->head.mac, 0, sizeof(place))"),
+    ("mac-dev", "the device of a page does not count", ".dev = cpu_to_le32(dev), .offset", ".offset"),
+    ("mac-key", "the key of the volume does not count", 'keys->meta, "metadata", NULL, 0, key)',
+     '(const u8[FZC_KEY_BYTES]){ 0 }, "metadata", NULL, 0, key)'),
+    ("mac-stage", "the key of the stage signs", 'keys->meta, "metadata"', 'keys->stage, "metadata"'),
+    ("mac-label", "the key itself signs", 'fzc_expand(vk->hmac, keys->meta, "metadata", NULL, 0, key)',
+     "(memcpy(key, keys->meta, sizeof(key)), 0)"),
+    ("unsigned", "a page that is not signed will do", "if (!(le32_to_cpu(page->head.features) & FZC_DISK_SIGNED)) {",
+     "if (!(le32_to_cpu(page->head.features) & FZC_DISK_SIGNED))\n\t\treturn 0;\n\tif (0) {"),
+    ("tag", "any tag of the wrapped keys will do", "	if (!err)\n		memcpy(keys, w.keys",
+     "	if (err == -EBADMSG)\n		err = 0;\n	if (!err)\n		memcpy(keys, w.keys"),
+    ("wrapped-before", "the key before the current one opens nothing", "for (i = 0; i < vk->n; i++)\n		if (!memcmp(vk->id",
+     "for (i = 0; i < 1; i++)\n		if (!memcmp(vk->id"),
+    ("wrap-before", "the key before the current one wraps", "true, vk->kek[0]", "true, vk->kek[vk->n - 1]"),
+    ("wrap-format", "the volume of wrapped keys does not count", ".format = page->head.format,", ""),
+    ("wrap-role", "the side of wrapped keys does not count", ".role = page->super.role,", ""),
+    ("wrap-nonce", "every nonce is the same", "memcpy(w->nonce, nonce, sizeof(w->nonce));", ""),
+    ("wipe", "keys that could not be wrapped stay in the page", "	if (err)\n		fzc_wipe(w, sizeof(*w));\n", ""),
+    ("formatting", "the first sector of a formatting is signed", "if (super && le32_to_cpu(page->super.flags) & FZC_SB_FORMATTING)",
+     "if (0)"),
+], "load": [
+    ("check-none", "pages are not checked", "if (!opts->vk || !(sb->flags", "if (1 || !opts->vk || !(sb->flags"),
+    ("check-first", "the first of two copies is not checked", "err = check_page(sb, opts, load->dev, load->offset, a, why);",
+     "err = 0;"),
+    ("check-second", "the second of two copies is not checked", "if (!err && load->both)", "if (0)"),
+    ("check-torn", "damaged pages are checked", "if (!fzc_page_sound(page) || ", "if ("),
+    ("check-older", "pages of an older format are checked",
+     "!fzc_page_sound(page) || le64_to_cpu(page->head.format) != sb->format", "!fzc_page_sound(page)"),
+    ("supers", "superblocks are not checked", "if (!err && opts->vk && sb->flags & FZC_SB_ENCRYPTED)", "if (0)"),
+    ("supers-one", "the keyed checksum of the superblock that counts is not checked",
+     "err = check_page(sb, opts, FZC_META, FZC_OFF_SUPER + pick * FZC_PAGE, page[pick], why);", "err = 0;"),
+    ("supers-other", "that of the other one is not checked", "if (!err && other && !is_formatting(page[!pick]))", "if (0)"),
+    ("supers-format", "a newer formatting counts", "(is_formatting(page[pick]) && !is_formatting(page[!pick]))", "0"),
+    ("supers-foreign", "superblocks of two volumes will do",
+     "page[!pick]->head.format != page[pick]->head.format ||", ""),
+]}
 
 
 def compiled(folder, source):
-    obj = folder / f"{source.stem}.o"
+    obj = folder / f"{source.parent.name}-{source.stem}.o"
     subprocess.run(["cc", *CFLAGS, "-c", "-o", obj, source], check=True)
     return obj
 
 
-def build(folder, name, parts, auth):
+def failures(folder, name, parts):
+    """What the tests say of a program made of these."""
     exe = folder / name
-    subprocess.run(["cc", *CFLAGS, "-o", exe, *parts, compiled(folder, auth), "-lcrypto"], check=True)
-    return exe
+    subprocess.run(["cc", *CFLAGS, "-o", exe, *parts, "-lcrypto"], check=True)
+    said = []
+    for word in ("auth", "volkey", "cores"):
+        run = subprocess.run([exe, word], capture_output=True, text=True, timeout=120, check=False)
+        said += [line for line in run.stdout.splitlines() if line.startswith("FAIL")]
+        said += ["it died"] if run.returncode not in (0, 1) else []
+    return said
 
 
-def failures(exe):
-    run = subprocess.run([exe, "auth"], capture_output=True, text=True, timeout=120, check=False)
-    return [line for line in run.stdout.splitlines() if line.startswith("FAIL")] or (
-        ["it died"] if run.returncode not in (0, 1) else [])
-
-
-def try_mutant(folder, parts, text, name, _, old, new):
+def try_mutant(folder, parts, part, name, _, old, new):
+    text = (CORE / f"{part}.c").read_text()
     if text.count(old) != 1:
-        raise SystemExit(f"mutants: {name}: its text stands {text.count(old)} times in auth.c, expected once")
-    source = folder / f"{name}.c"
+        raise SystemExit(f"mutants: {name}: its text stands {text.count(old)} times in {part}.c, expected once")
+    source = folder / "mutants" / f"{name}.c"
+    source.parent.mkdir(exist_ok=True)
     source.write_text(text.replace(old, new))
-    return failures(build(folder, name, parts, source))
+    others = [obj for source, obj in parts.items() if source != CORE / f"{part}.c"]
+    return failures(folder, name, [*others, compiled(folder, source)])
 
 
 def main():
     folder = pathlib.Path(sys.argv[1])
     folder.mkdir(parents=True, exist_ok=True)
-    text = (CORE / "auth.c").read_text()
     passed = failed = 0
-    parts = [compiled(folder, part) for part in PARTS]
-    if failures(build(folder, "whole", parts, CORE / "auth.c")):
-        raise SystemExit("mutants: the tests fail with nothing broken")
-    wanted = [m for m in MUTANTS if not sys.argv[2:] or m[0] in sys.argv[2:]]
+    wanted = [(part, *m) for part, list_ in MUTANTS.items() for m in list_
+              if not sys.argv[2:] or m[0] in sys.argv[2:]]
     with concurrent.futures.ThreadPoolExecutor(2) as pool:
-        results = list(pool.map(lambda m: try_mutant(folder, parts, text, *m), wanted))
-    for (name, what, _, _), found in zip(wanted, results):
-        print(f"{'found   ' if found else 'SURVIVES'} {name:12} {what}\n         {' '.join(found)[:120]}", flush=True)
+        parts = dict(zip(PARTS, pool.map(lambda part: compiled(folder, part), PARTS)))
+        if failures(folder, "whole", parts.values()):
+            raise SystemExit("mutants: the tests fail with nothing broken")
+        results = list(pool.map(lambda m: try_mutant(folder, parts, *m), wanted))
+    for (_, name, what, _, _), found in zip(wanted, results):
+        print(f"{'found   ' if found else 'SURVIVES'} {name:14} {what}\n         {' '.join(found)[:120]}", flush=True)
         passed += bool(found)
         failed += not found
     print(f"{passed} passed, {failed} failed")

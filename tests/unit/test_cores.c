@@ -6,6 +6,7 @@
 #include "test.h"
 #include "pcore.h"
 #include "score.h"
+#include "volkey.h"
 #include "wire.h"
 
 #define MAX_PAGES	256
@@ -19,6 +20,7 @@ static struct side {
 	struct fzc_page *disk[FZC_NR_DEVS];	/* pages of metadata, the slots are not kept */
 	struct fzc_msg sent[MAX_SENT];
 	u32 nsent, seen;
+	bool written[FZC_NR_DEVS][MAX_PAGES];
 	u64 bad_from, bad_to;	/* writes to meta between them fail */
 	u8 copy_result;
 	u32 tags;			/* so often tags were to be written */
@@ -64,13 +66,19 @@ static void done(struct side *n, const struct fzc_act *act, int err)
 		fzc_p_done(&P, act, err);
 }
 
+static const u8 nonce[FZC_NONCE_BYTES];
+
 static void write_page(struct side *n, const struct fzc_act *act)
 {
 	if (act->dev == FZC_META && act->offset >= n->bad_from && act->offset < n->bad_to) {
 		done(n, act, -EIO);
 		return;
 	}
+	if (n->opts.vk)
+		CHECK(!fzc_volkey_sign(n->opts.vk, n->second ? &S.sb.keys : &P.sb.keys, act->dev,
+				       act->offset, nonce, &page));
 	*page_at(n, act->dev, act->offset) = page;
+	n->written[act->dev][act->offset / FZC_PAGE % MAX_PAGES] = true;
 	done(n, act, 0);
 }
 
@@ -836,4 +844,260 @@ TEST(cores_slot_that_cannot_be_read)
 	fzc_s_slot_put(&S, dev);
 	settle();
 	CHECK(!fzc_s_merging(&S));
+}
+
+/* Metadata that is signed */
+
+static struct fzc_volkey *volkey(u8 newer, u8 older)
+{
+	struct fzc_volkey *vk = test_alloc(sizeof(*vk));
+	struct fzc_keys keys = { .n = older ? 2 : 1 };
+
+	memset(keys.key[0], newer, FZC_KEY_BYTES);
+	memset(keys.key[1], older, FZC_KEY_BYTES);
+	CHECK(!fzc_volkey_init(vk, test_hmac(), test_aead(), &keys));
+	return vk;
+}
+
+static void make_signed(struct side *n, bool second)
+{
+	make(n, second, 64);
+	n->opts.encrypt = true;
+	n->opts.vk = volkey(1, 0);
+	test_fill(&n->opts.keys, sizeof(n->opts.keys));
+}
+
+/* With an image on both sides, stopped in order. */
+static void signed_pair(void)
+{
+	static const u8 hash[32] = { 1 };
+	u32 slot;
+
+	make_signed(&A, false);
+	make_signed(&B, true);
+	CHECK(!boot_p() && !boot_s());
+	settle();
+	connect_both();
+	CHECK(!cut(false));
+	CHECK(!converse());
+	CHECK(P.sb.image.number == 1 && S.sb.image.number == 1);
+	part();
+	/* a changed block, so that there are bitmaps */
+	CHECK(write_begin(5, 5) == FZC_GO_DATA && fzc_p_write_place(&P, 5, &slot) == FZC_AT_DATA);
+	fzc_p_write_end(&P, 5, 5, 0, false);
+	settle();
+	memcpy(A.opts.data_hash, hash, 32);
+	memcpy(B.opts.data_hash, hash, 32);
+	fzc_p_stop(&P, hash);
+	fzc_s_stop(&S, hash);
+	settle();
+	CHECK(fzc_p_stopped(&P) && fzc_s_stopped(&S));
+	/* what the next start has no use for, and does not take from here */
+	memset(&A.opts.keys, 0xee, sizeof(A.opts.keys));
+	memset(&B.opts.keys, 0xee, sizeof(B.opts.keys));
+}
+
+static int boot(struct side *n)
+{
+	return n->second ? boot_s() : boot_p();
+}
+
+static const char *reason(const struct side *n)
+{
+	return n->second ? S.reason : P.reason;
+}
+
+TEST(cores_keys_survive)
+{
+	struct fzc_volume_keys p, s;
+
+	signed_pair();
+	p = P.sb.keys;
+	s = S.sb.keys;
+	CHECK(!memcmp(p.stage, s.stage, FZC_KEY_BYTES) && memcmp(p.meta, s.meta, FZC_KEY_BYTES));
+	CHECK(!boot_p() && !boot_s());
+	CHECK(!memcmp(&P.sb.keys, &p, sizeof(p)) && !memcmp(&S.sb.keys, &s, sizeof(s)));
+	settle();
+	connect_both();
+	CHECK(!memcmp(&S.sb.keys, &s, sizeof(s)));
+}
+
+static void all_refused(struct side *n, void (*spoil)(struct fzc_page *page), const char *words)
+{
+	struct fzc_page *was = test_alloc(sizeof(*was));
+	u32 dev, i, tried = 0;
+
+	for (dev = 0; dev < FZC_NR_DEVS; dev++)
+		for (i = 0; i < MAX_PAGES; i++) {
+			struct fzc_page *p = &n->disk[dev][i];
+
+			if (!n->written[dev][i])
+				continue;
+			*was = *p;
+			spoil(p);
+			fzc_page_sum(p);
+			CHECK_OR_RETURN(boot(n) && strstr(reason(n), words) &&
+					strstr(reason(n), "swapped, or changed by somebody"));
+			*p = *was;
+			tried++;
+		}
+	CHECK(tried >= 6);
+	CHECK(!boot(n));
+}
+
+static void unsign(struct fzc_page *p)
+{
+	p->head.features = 0;
+	memset(p->head.mac, 0, sizeof(p->head.mac));
+}
+
+static void flip(struct fzc_page *p)
+{
+	((u8 *)p)[FZC_PAGE - 1] ^= 1;
+}
+
+/* Each page that was written, its checksum right: nobody starts with it. */
+TEST(cores_pages_that_are_not_signed)
+{
+	signed_pair();
+	all_refused(&A, unsign, " is not signed, expected the keyed checksum");
+	all_refused(&B, unsign, " is not signed, expected the keyed checksum");
+}
+
+TEST(cores_pages_that_were_changed)
+{
+	signed_pair();
+	all_refused(&A, flip, " its keyed checksum is not what this volume's key makes");
+	all_refused(&B, flip, " its keyed checksum is not what this volume's key makes");
+}
+
+/* What is damaged is what it always was: another copy counts, if there is one. */
+TEST(cores_signed_pages_that_are_torn)
+{
+	u32 dev, i;
+
+	signed_pair();
+	for (dev = 0; dev < FZC_NR_DEVS; dev++)
+		for (i = 0; i < MAX_PAGES; i++) {
+			struct fzc_page *p = &B.disk[dev][i];
+
+			if (!B.written[dev][i])
+				continue;
+			flip(p);
+			/* of regions and of the heads of A and B there is one copy, unless they changed */
+			if (boot_s())
+				CHECK_OR_RETURN(!strstr(S.reason, "swapped") &&
+						((dev == FZC_META && i / 2 == 1) ||
+						 (dev != FZC_META && !i)));
+			flip(p);
+		}
+	CHECK(!boot_s());
+}
+
+/* Both are formatted alike; the difference volumes are exchanged. */
+TEST(cores_devices_of_another_volume)
+{
+	struct fzc_page *meta, *diff;
+
+	signed_pair();
+	meta = A.disk[FZC_META];
+	diff = A.disk[FZC_DIFF];
+	signed_pair();
+	A.disk[FZC_DIFF] = diff;
+	CHECK(boot_p() == -EINVAL && strstr(P.reason, "diff belongs to another volume"));
+	/* ...and he who did it made the format the same */
+	diff->head.format = A.disk[FZC_META]->head.format;
+	fzc_page_sum(diff);
+	CHECK(boot_p() == -EBADMSG && strstr(P.reason, "diff: page at byte 0: its keyed"));
+	/* the metadata of either is good with its own difference volume alone */
+	A.disk[FZC_META] = meta;
+	CHECK(boot_p());
+}
+
+static struct fzc_page *newer_super(struct side *n)
+{
+	struct fzc_page *p = n->disk[FZC_META];
+
+	return p + (le64_to_cpu(p[1].head.seq) > le64_to_cpu(p[0].head.seq));
+}
+
+static struct fzc_page *older_super(struct side *n)
+{
+	return n->disk[FZC_META] + (newer_super(n) == n->disk[FZC_META]);
+}
+
+TEST(cores_superblocks_that_were_changed)
+{
+	struct fzc_page *was = test_alloc(sizeof(*was)), *super;
+
+	signed_pair();
+	super = newer_super(&A);
+	*was = *super;
+	super->super.wrapped.tag[0] ^= 1;
+	fzc_page_sum(super);
+	CHECK(boot_p() == -EBADMSG && strstr(P.reason, "meta: superblock") &&
+	      strstr(P.reason, "the tag of its wrapped keys"));
+	/* torn: then the one before counts */
+	super->super.wrapped.tag[0] ^= 3;
+	CHECK(!boot_p());
+	*super = *was;
+	/* a formatting that nobody began */
+	super->super.flags |= cpu_to_le32(FZC_SB_FORMATTING);
+	fzc_page_sum(super);
+	CHECK(boot_p() == -EBADMSG &&
+	      strstr(P.reason, "says that formatting has only begun: devices swapped, or changed"));
+	/* back to blocks in the clear */
+	*super = *was;
+	super->super.flags &= ~cpu_to_le32(FZC_SB_ENCRYPTED);
+	fzc_page_sum(super);
+	CHECK(boot_p() == -EINVAL && strstr(P.reason, "meta was created with stage_encryption off"));
+	*super = *was;
+	super = older_super(&A);
+	super->head.format = cpu_to_le64(1 + le64_to_cpu(super->head.format));
+	fzc_page_sum(super);
+	CHECK(boot_p() == -EBADMSG && strstr(P.reason, "of another volume: devices swapped"));
+}
+
+/* The first superblock of a formatting is not signed: it is begun again, with new keys. */
+TEST(cores_formatting_begins_again)
+{
+	struct fzc_act act;
+	u32 steps, n;
+
+	for (steps = 1; steps < 5; steps++) {
+		make_signed(&B, true);
+		CHECK(!boot_s());
+		for (n = 0; n < steps && fzc_s_next(&S, &act, &page); )
+			if (act.kind == FZC_ACT_WRITE) {
+				carry_out(&B, &act);
+				n++;
+			}
+		test_fill(&B.opts.keys, sizeof(B.opts.keys));
+		CHECK(!boot_s());
+		CHECK(!memcmp(&S.sb.keys, &B.opts.keys, sizeof(S.sb.keys)));
+		make_signed(&A, false);
+		CHECK(!boot_p());
+		settle();
+		CHECK(fzc_s_started(&S) && !boot_s());
+		CHECK(!memcmp(&S.sb.keys, &B.opts.keys, sizeof(S.sb.keys)));
+	}
+}
+
+/* After a start with both keys, and another write, the one before can be forgotten. */
+TEST(cores_shared_key_is_replaced)
+{
+	signed_pair();
+	A.opts.vk = volkey(2, 0);
+	CHECK(boot_p() == -EKEYREJECTED && strstr(P.reason, "meta: superblock") &&
+	      strstr(P.reason, "under the key with the id"));
+	A.opts.vk = volkey(2, 1);
+	CHECK(!boot_p());
+	settle();
+	/* the older copy is under the key before, and is not what counts */
+	A.opts.vk = volkey(2, 0);
+	CHECK(!boot_p());
+	fzc_p_dirty_super(&P);
+	settle();
+	memset(newer_super(&A), 1, FZC_PAGE);
+	CHECK(!boot_p());
 }

@@ -184,6 +184,9 @@ test_create_arguments() {
 	ctl 4 'no key db' "${secondary[@]}" --listen ::1 --key db
 	ctl 2 'does not go with --key' "${secondary[@]}" --listen ::1 --key db --insecure
 	ctl 2 'expected the name of a key' "${secondary[@]}" --listen ::1 --key a/b
+	ctl 2 'yes: expected on or off' "${secondary[@]}" --listen ::1 --stage-encryption yes
+	ctl 2 'expected off, or --key in place of --insecure' "${secondary[@]}" --listen ::1 --insecure \
+		--stage-encryption on
 }
 
 # --- conf files ---
@@ -211,6 +214,7 @@ test_conf_is_checked() {
 		s/auth = none/key = a b/|key = a b; expected the name of a key
 		s/auth = none/&\nkey = db/|key = db; expected the name of a key, and no line
 		s/auth = none/key = db\nauth = none/|auth = none; expected none, or a line
+		s/^auth.*/stage_encryption = yes/|stage_encryption = yes; expected on or off
 		s/^auth.*/compress = gzip/|compress = gzip; expected lz4 or zstd
 		s/^auth.*/rate = 1m/|rate = 1m; expected 0 .no limit. or 128k to 1024G bytes a second
 		s/^auth.*/congestion = b b/|congestion = b b; expected a TCP congestion control's name
@@ -309,8 +313,8 @@ test_status_json_keys() {
 		import json, sys
 		status = json.load(open(sys.argv[1]))
 		assert list(status) == (
-		    'format name role mode peer connection auth last_contact pair_uuid image copy freeze '
-		    'merge blocks diff wire memory devices events error').split(), list(status)
+		    'format name role mode peer connection auth stage_encryption last_contact pair_uuid image '
+		    'copy freeze merge blocks diff wire memory devices events error').split(), list(status)
 		assert list(status['image']) == 'number id time label age_seconds'.split()
 		for key in 'size total changed unsent inflight diverted staged'.split():
 		    assert key in status['blocks'], key
@@ -348,11 +352,13 @@ test_status_of_a_running_volume() {
 		assert s['devices']['diff'] == {'path': None, 'number': '254:2', 'error': True}
 		assert s['events']['number'] == 42 and s['events']['cut'] == 7
 		assert s['events']['short'] == 1 and s['events']['paced'] == 4
+		assert s['stage_encryption'] is True
 		assert s['auth'] == {'key': None, 'key_id': '0abc000000000000', 'cipher': 'AES-256-GCM'}, s['auth']
 		assert s['error'] == 'diff: write failed'
 	END
 	"$HELPERS/view_test" text >"$work/out"
 	grep -q 'key  *0abc000000000000, AES-256-GCM' "$work/out" || fail "no key"
+	grep -q 'stage  *encrypted, metadata signed' "$work/out" || fail "no stage"
 	grep -q 'ago, "a "b"?"$' "$work/out" || fail "a label commands the terminal: $(cat "$work/out")"
 	grep -qE 'freeze +\[#{22}\.{8}\] +75 %  1000 KiB left, image 7, 1.5 s' "$work/out" ||
 		fail "no bar: $(cat "$work/out")"
@@ -479,7 +485,7 @@ make_metadata() {
 	rm -f "$meta" "$diff"
 	truncate -s 4M "$meta"
 	truncate -s 8M "$diff"
-	"$HELPERS/mkmeta_test" "$meta" "$diff" || fail "mkmeta_test failed"
+	"$HELPERS/mkmeta_test" "$meta" "$diff" "$@" || fail "mkmeta_test failed"
 }
 
 # Change bytes of FILE at OFFSET, without sealing the page anew.
@@ -536,6 +542,109 @@ test_check_finds() {
 	truncate -s 0 "$meta"
 	truncate -s 1M "$meta"
 	ctl 1 'all zero, expected freezecopy metadata' check "$meta"
+}
+
+test_signed_metadata() {
+	unshare --user --map-root-user true 2>/dev/null || return 77
+	export -f ctl fail make_metadata spoil hash_of write_conf signed_in_namespace
+	export FREEZECTL HELPERS work
+	unshare --user --map-root-user bash -c signed_in_namespace || exit 1
+}
+
+# A bit at OFFSET of the page at byte AT of FILE is changed, and the checksum made right.
+forge() {
+	python3 - "$@" <<-'END'
+		import sys
+		path, at, offset = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+		table = []
+		for n in range(256):
+		    for _ in range(8):
+		        n = n >> 1 ^ (0x82f63b78 if n & 1 else 0)
+		    table.append(n)
+		with open(path, "r+b") as f:
+		    f.seek(at)
+		    page = bytearray(f.read(4096))
+		    page[offset] ^= 1
+		    page[4:8] = bytes(4)
+		    crc = 0xffffffff
+		    for byte in page:
+		        crc = crc >> 8 ^ table[(crc ^ byte) & 255]
+		    page[4:8] = (crc ^ 0xffffffff).to_bytes(4, "little")
+		    f.seek(at)
+		    f.write(page)
+	END
+}
+export -f forge
+
+signed_in_namespace() {
+	set -u
+	local id other
+	ctl 0 '' key generate mine
+	id=$(cut -d' ' -f2- <"$work/out" | tr -d ' ' | head -n 1)
+	ctl 0 '' key generate other
+	make_metadata mine
+	other=$work/other-diff
+	cp "$diff" "$other"
+
+	# without a key: what can be told; with it, all
+	ctl 0 'signed, not checked: no key given' check "$meta"
+	ctl 0 'no key and meta device given' check "$diff"
+	ctl 0 'no key and meta device given' check "$diff" --key mine
+	ctl 0 '^signatures.state = signed, not checked: no key given' dump "$meta"
+	ctl 0 "^superblock.wrapped_with = $id\$" dump "$meta"
+	ctl 0 'no findings' check "$meta" --key mine
+	! grep -q 'not checked' "$work/out" || fail "$(cat "$work/out")"
+	ctl 0 'no findings' check "$diff" --key mine --meta "$meta"
+	ctl 0 '^signatures.state = signed, checked' dump "$diff" --key mine --meta "$meta"
+	ctl 0 '"wrong": 0' dump "$meta" --key mine --json
+	ctl 1 "superblock 0: under the key with the id $id, the key given has the id" check "$meta" --key other
+	ctl 1 'freezectl key generate' check "$meta" --key none
+	ctl 1 'expected the meta device of the volume with format' check "$diff" --key mine --meta "$diff"
+
+	# each finding
+	forge "$meta" 8192 24
+	ctl 0 'no findings' check "$meta"
+	ctl 1 'page at byte 8192: its keyed checksum is not what' check "$meta" --key mine
+	ctl 0 '^signatures.wrong = 1' dump "$meta" --key mine
+	make_metadata mine
+	forge "$meta" 0 $((64 + 8))
+	ctl 1 'page at byte 0: its keyed checksum is not what' check "$meta" --key mine
+	make_metadata mine
+	forge "$meta" 0 $((64 + 710))
+	ctl 1 'superblock 0: the tag of its wrapped keys is not what the key makes' check "$meta" --key mine
+	make_metadata mine
+	forge "$meta" 4096 12
+	ctl 1 'page at byte 4096 is not signed' check "$meta"
+	make_metadata mine
+	forge "$diff" 8192 100
+	ctl 1 'page at byte 8192: its keyed' check "$diff" --key mine --meta "$meta"
+	spoil "$diff" 8300	# damaged is damaged
+	ctl 0 'index: one copy of 1 pages is torn' check "$diff" --key mine --meta "$meta"
+
+	# a key that metadata is under is not thrown away
+	make_metadata mine
+	write_conf <<-END
+		[volume]
+		role = primary
+		uuid = 6f0c2b5e-8a52-4f9e-9a1b-0d6b3c1f2e11
+		[devices]
+		meta = $meta
+		data = /d
+		diff = $diff
+		[link]
+		peer = 192.0.2.1:7744
+		stage_encryption = on
+		key = mine
+	END
+	ctl 0 '' key rotate mine
+	ctl 4 "the volume vol is still under the key $id, which would be lost; 'freezectl start vol'" key retire mine
+	ctl 4 'which would be lost' key rotate mine --force
+	ctl 0 'no findings' check "$meta" --key mine
+	make_metadata mine	# as a start writes it anew
+	ctl 0 '' key retire mine
+	ctl 0 'no findings' check "$meta" --key mine
+	sed -i 's/key = mine/auth = none/' "$FREEZECTL_CONFDIR/vol.conf"
+	ctl 0 '' key delete mine
 }
 
 test_create_names_metadata() {

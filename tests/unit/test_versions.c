@@ -110,9 +110,9 @@ TEST(versions_difference_volume)
 	/* nor is it formatted anew: it is somebody's */
 	CHECK(fzc_load_diff(&sb, &geo, &page, FZC_DIFF, true, why) == -EINVAL &&
 	      says("diff: first page", "version 2", "version 1"));
-	reseal(&page, 1, 1);
+	reseal(&page, 1, 2);
 	CHECK(fzc_load_diff(&sb, &geo, &page, FZC_DIFF, false, why) == -EINVAL &&
-	      says("diff: first page", "features 0x1", "no features but"));
+	      says("diff: first page", "features 0x2", "no features but"));
 }
 
 static int hello(u16 version, u32 features)

@@ -5,9 +5,14 @@
 
 #include "offline.h"
 #include "parse.h"
+#include "prove.h"
 #include "verbs.h"
 
-static const struct option options[] = { { 0 } };
+static const struct option options[] = {
+	{ "key", required_argument, NULL, 'k' },
+	{ "meta", required_argument, NULL, 'm' },
+	{ 0 }
+};
 
 struct check {
 	struct offline f;
@@ -242,22 +247,46 @@ static void check_diff(struct check *c)
 	offline_index_free(&slots, mem);
 }
 
+/* Devices that were swapped, or changed, have good checksums. */
+static void check_signatures(struct check *c)
+{
+	struct offline_signed n;
+
+	if (!c->f.is_signed || !c->f.geo.block_size)
+		return;
+	if (!c->f.vk)
+		note("%s: %s", c->f.path, prove_state(&c->f));
+	if (!offline_signatures(&c->f, &n, bad_page, c))
+		found(c, "signatures: not all pages can be read");
+}
+
 static int run(int argc, char **argv)
 {
+	struct prove with = { 0 };
 	struct check c = { 0 };
 	const char *device;
-	int rc;
+	int opt, rc;
 
-	if (getopt_long(argc, argv, "", options, NULL) != -1)
-		return say_usage("check", NULL);
+	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1)
+		if (opt == 'k')
+			with.key = optarg;
+		else if (opt == 'm')
+			with.meta = optarg;
+		else
+			return say_usage("check", NULL);
 	device = only_argument(argc, argv);
 	if (!device)
 		return say_usage("check", "expected one DEVICE");
 	rc = offline_open(&c.f, device);
+	if (!rc)
+		rc = prove(&c.f, &with);
 	if (!rc && c.f.kind == OFFLINE_META)
 		check_meta(&c);
 	else if (!rc)
 		check_diff(&c);
+	if (!rc)
+		check_signatures(&c);
+	prove_wipe(&c.f);
 	offline_close(&c.f);
 	if (!rc && !c.findings)
 		printf("%s: no findings\n", device);
@@ -266,14 +295,19 @@ static int run(int argc, char **argv)
 
 const struct verb verb_check = {
 	.name = "check",
-	.args = "DEVICE",
+	.args = "DEVICE [--key NAME [--meta DEVICE]]",
 	.summary = "check the metadata on a meta or diff device, offline",
 	.help =
 	"Reads the device of a stopped volume, or a copy of it in a file, and never writes.\n"
 	"Prints a line for each finding: field, value, what was expected; exit code 1. What\n"
 	"a crash may leave (one of two copies torn) is mentioned on stderr and is none.\n"
 	"\n"
+	"  --key NAME      check what each page is signed with, if stage_encryption is on:\n"
+	"                  devices that were swapped, or changed by somebody, are found\n"
+	"  --meta DEVICE   for a difference volume: where its keys are\n"
+	"\n"
 	"Example:\n"
-	"  freezectl stop db && freezectl check /dev/vg/db-meta",
+	"  freezectl stop db && freezectl check /dev/vg/db-meta --key db\n"
+	"  freezectl check /dev/vg/db-diff --key db --meta /dev/vg/db-meta",
 	.run = run,
 };

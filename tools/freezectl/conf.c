@@ -149,8 +149,11 @@ static int take_link(struct reader *r, const char *key, const char *value)
 		c->compress = fzc_compress_parse(value);
 		return c->compress || reject(r, "link", key, value, FZC_COMPRESS_FORM);
 	}
+	if (!strcmp(key, "stage_encryption"))
+		return parse_switch(value, c->stage_encryption) ||
+		       reject(r, "link", key, value, "on or off");
 	return reject(r, "link", key, value,
-		      "peer, listen, key, auth, congestion, rate or compress as the key");
+		      "peer, listen, key, auth, congestion, rate, compress or stage_encryption as the key");
 }
 
 static int take(void *user, const char *section, const char *key, const char *value)
@@ -291,6 +294,8 @@ static void conf_print(FILE *f, const struct conf *c)
 	fprintf(f, "\n[link]\n%s = %s\n%s = %s\n",
 		c->role == FZC_ROLE_PRIMARY ? "peer" : "listen", c->link,
 		c->key[0] ? "key" : "auth", c->key[0] ? c->key : "none");
+	if (c->stage_encryption[0])
+		fprintf(f, "stage_encryption = %s\n", c->stage_encryption);
 	if (c->congestion[0])
 		fprintf(f, "congestion = %s\n", c->congestion);
 	if (c->rate[0])

@@ -28,6 +28,7 @@ struct conf {
 	uint32_t compress;		/* FZC_WIRE_LZ4, FZC_WIRE_ZSTD; 0: not; a primary's */
 	bool auth_none;			/* runs without authentication, by the user's word */
 	char key[FC_NAME_LEN];		/* name of the key, if it does not */
+	char stage_encryption[4];	/* on, off; empty: the default, which is on with a key */
 };
 
 /* Directory of the conf files: $FREEZECTL_CONFDIR or /etc/freezecopy. */

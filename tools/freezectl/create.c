@@ -19,6 +19,7 @@ enum opt {
 	OPT_PEER = 'p', OPT_LISTEN = 'l', OPT_BLOCK = 's', OPT_PAIR = 'u',
 	OPT_PACE = 't', OPT_VERIFY = 'v', OPT_IDENTICAL = 'i', OPT_INSECURE = 'n',
 	OPT_CONGESTION = 'c', OPT_RATE = 'r', OPT_COMPRESS = 'z', OPT_KEY = 'k', OPT_FORCE = 'F',
+	OPT_STAGE = 'e',
 };
 
 static const struct option options[] = {
@@ -39,6 +40,7 @@ static const struct option options[] = {
 	{ "assume-identical", no_argument, NULL, OPT_IDENTICAL },
 	{ "key", required_argument, NULL, OPT_KEY },
 	{ "insecure", no_argument, NULL, OPT_INSECURE },
+	{ "stage-encryption", required_argument, NULL, OPT_STAGE },
 	{ "force", required_argument, NULL, OPT_FORCE },
 	{ 0 }
 };
@@ -150,6 +152,11 @@ static int take_option(struct request *r, int opt)
 	case OPT_INSECURE:
 		r->insecure = true;
 		break;
+	case OPT_STAGE:
+		if (!parse_switch(optarg, c->stage_encryption))
+			return say_usage("create", "--stage-encryption %s: expected on or off",
+					 optarg);
+		break;
 	case OPT_FORCE:
 		if (!take_force(r, optarg))
 			return say_usage("create",
@@ -207,6 +214,9 @@ static int check_request(struct request *r)
 			   c->name, c->name, c->name);
 	if (r->insecure && c->key[0])
 		return say_usage("create", "--insecure does not go with --key");
+	if (r->insecure && !strcmp(c->stage_encryption, "on"))
+		return say_usage("create",
+				 "--stage-encryption on: expected off, or --key in place of --insecure: there is no key to encrypt with");
 	if (c->key[0] && !key_exists(c->key))
 		return say(FC_REFUSED,
 			   "no key %s; 'freezectl key generate %s' makes it, 'freezectl key import %s FILE' takes the peer's",
@@ -477,6 +487,9 @@ const struct verb verb_create = {
 	"  --force=meta,data,diff   destroy what is on these devices\n"
 	"  --key NAME           what both sides prove to each other and encrypt with: see\n"
 	"                       freezectl key\n"
+	"  --stage-encryption on|off   keep blocks encrypted in the difference volumes of the\n"
+	"                       secondary, and sign metadata with a key; the same on both sides;\n"
+	"                       on by default with --key\n"
 	"  --insecure           instead of --key: prove nothing, encrypt nothing\n"
 	"\n"
 	"Addresses are numeric, the default port is 7744.\n"

@@ -5,10 +5,13 @@
 
 #include "offline.h"
 #include "parse.h"
+#include "prove.h"
 #include "verbs.h"
 
 static const struct option options[] = {
 	{ "json", no_argument, NULL, 'j' },
+	{ "key", required_argument, NULL, 'k' },
+	{ "meta", required_argument, NULL, 'm' },
 	{ 0 }
 };
 
@@ -191,6 +194,17 @@ static void put_secondary(struct json_object *o, const struct offline *f)
 		put_u64(o, "damaged", le32_to_cpu(page.damaged.n));
 }
 
+static void put_wrapped(struct json_object *o, const struct offline *f)
+{
+	char id[2 * FZC_KEY_ID + 1];
+	struct fzc_page page;
+
+	if (!f->is_signed || !offline_read(f, FZC_OFF_SUPER + f->copy * FZC_PAGE, &page))
+		return;
+	fzc_key_id_print(page.super.wrapped.key, id);
+	put_text(o, "wrapped_with", id);
+}
+
 static void put_meta(struct json_object *o, const struct offline *f)
 {
 	struct json_object *sub;
@@ -201,6 +215,7 @@ static void put_meta(struct json_object *o, const struct offline *f)
 	sub = put_object(o, "superblock");
 	put_super(sub, &f->sb);
 	put_devices(sub, &f->sb);
+	put_wrapped(sub, f);
 	if (!f->geo.block_size) {
 		put_text(o, "error", f->why);
 		return;
@@ -263,6 +278,22 @@ static void put_diff(struct json_object *o, const struct offline *f)
 	offline_index_free(&slots, mem);
 }
 
+static void put_signatures(struct json_object *o, const struct offline *f)
+{
+	struct json_object *s = put_object(o, "signatures");
+	struct offline_signed n;
+
+	put_text(s, "state", prove_state(f));
+	if (!f->is_signed || !f->geo.block_size)
+		return;
+	if (!offline_signatures(f, &n, ignore, NULL)) {
+		put_text(s, "error", "cannot read all pages");
+		return;
+	}
+	put_u64(s, "pages", n.pages);
+	put_u64(s, "wrong", n.wrong);
+}
+
 /* "superblock.image.number = 7" */
 static void print_flat(const char *path, struct json_object *o)
 {
@@ -285,6 +316,7 @@ static void print_flat(const char *path, struct json_object *o)
 
 static int run(int argc, char **argv)
 {
+	struct prove with = { 0 };
 	struct json_object *o;
 	const char *device;
 	bool json = false;
@@ -292,14 +324,21 @@ static int run(int argc, char **argv)
 	int opt, rc;
 
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
-		if (opt != 'j')
+		if (opt == 'j')
+			json = true;
+		else if (opt == 'k')
+			with.key = optarg;
+		else if (opt == 'm')
+			with.meta = optarg;
+		else
 			return say_usage("dump", NULL);
-		json = true;
 	}
 	device = only_argument(argc, argv);
 	if (!device)
 		return say_usage("dump", "expected one DEVICE");
 	rc = offline_open(&f, device);
+	if (!rc)
+		rc = prove(&f, &with);
 	if (!rc) {
 		o = json_object_new_object();
 		put_text(o, "device", device);
@@ -308,6 +347,7 @@ static int run(int argc, char **argv)
 			put_meta(o, &f);
 		else
 			put_diff(o, &f);
+		put_signatures(o, &f);
 		if (json)
 			puts(json_object_to_json_string_ext(o, JSON_C_TO_STRING_PRETTY |
 							    JSON_C_TO_STRING_SPACED |
@@ -316,19 +356,22 @@ static int run(int argc, char **argv)
 			print_flat("", o);
 		json_object_put(o);
 	}
+	prove_wipe(&f);
 	offline_close(&f);
 	return rc;
 }
 
 const struct verb verb_dump = {
 	.name = "dump",
-	.args = "DEVICE [--json]",
+	.args = "DEVICE [--json] [--key NAME [--meta DEVICE]]",
 	.summary = "print the metadata on a meta or diff device, offline",
 	.help =
 	"Reads the device, or a copy of it in a file, and never writes. While the volume\n"
 	"runs, what it prints is not of one moment.\n"
 	"\n"
-	"  --json   as one object\n"
+	"  --json          as one object\n"
+	"  --key NAME      check what it is signed with, if stage_encryption is on\n"
+	"  --meta DEVICE   for a difference volume: where its keys are\n"
 	"\n"
 	"Example:\n"
 	"  freezectl dump /dev/vg/db-meta",

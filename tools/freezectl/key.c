@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <getopt.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "conf.h"
+#include "dmdev.h"
 #include "keyfile.h"
+#include "offline.h"
 #include "say.h"
 #include "verbs.h"
 
@@ -22,6 +25,76 @@ static int print(const char *name)
 		printf("%-20s %s%s%s\n", name, id[0], keys.n > 1 ? "  previous " : "", id[1]);
 	explicit_bzero(&keys, sizeof(keys));
 	return rc;
+}
+
+/* A running volume has written its metadata anew within seconds of a new key. */
+#define FOLLOWS_MS	5000
+#define LOOK_MS		200
+
+/* Keys that are to be the only ones that are left under this name. */
+struct left {
+	const char *name;
+	u32 n;
+	char id[FZC_KEYS][2 * FZC_KEY_ID + 1];
+};
+
+static bool is_left(const struct left *left, const u8 id[FZC_KEY_ID])
+{
+	char text[2 * FZC_KEY_ID + 1];
+	u32 i = 0;
+
+	fzc_key_id_print(id, text);
+	while (i < left->n && strcmp(left->id[i], text))
+		i++;
+	return i < left->n;
+}
+
+/* A superblock's key that would be lost, into @id. */
+static bool is_needed(const struct conf *c, const struct left *left, u8 id[FZC_KEY_ID])
+{
+	u8 had[2][FZC_KEY_ID];
+	int n = offline_wrapped(c->device[FZC_DEV_META], had);
+
+	for (int i = 0; i < n; i++)
+		if (!is_left(left, had[i])) {
+			memcpy(id, had[i], FZC_KEY_ID);
+			return true;
+		}
+	return false;
+}
+
+static int check_volume(const struct conf *c, void *arg)
+{
+	const struct left *left = arg;
+	char text[2 * FZC_KEY_ID + 1];
+	struct dmdev d;
+	u8 id[FZC_KEY_ID];
+	int ms = 0;
+
+	if (strcmp(c->key, left->name))
+		return 0;
+	for (; is_needed(c, left, id); ms += LOOK_MS) {
+		if (ms < FOLLOWS_MS && !dmdev_find(c->name, &d)) {
+			usleep(LOOK_MS * 1000);
+			continue;
+		}
+		fzc_key_id_print(id, text);
+		return say(FC_REFUSED,
+			   "the metadata of the volume %s is still under the key %s, which would be lost; 'freezectl start %s' writes it anew, within seconds, or import with --force gives it up",
+			   c->name, text, c->name);
+	}
+	return 0;
+}
+
+/* What volumes have on disk has to stay readable with @keys. */
+static int check_volumes(const char *name, const struct fzc_keys *keys)
+{
+	struct left left = { .name = name, .n = keys->n };
+	int rc = 0;
+
+	for (u32 i = 0; i < keys->n && !rc; i++)
+		rc = key_print_id(keys->key[i], left.id[i]);
+	return rc ? rc : conf_each(true, check_volume, &left);
 }
 
 /* Write it, and have the kernel use it if it does so already. */
@@ -73,6 +146,8 @@ static int import(const char *name)
 		rc = say(FC_REFUSED,
 			 "key %s exists already and the new file does not have it as its previous one: this side would not be let in any more; --force replaces it",
 			 name);
+	if (!rc && !force)
+		rc = check_volumes(name, &keys);
 	return rc ? rc : put(name, &keys);
 }
 
@@ -91,6 +166,8 @@ static int rotate(const char *name)
 	keys.n = 2;
 	rc = key_draw(keys.key[0]);
 	if (!rc)
+		rc = check_volumes(name, &keys);
+	if (!rc)
 		rc = put(name, &keys);
 	if (!rc)
 		note("Bring %s/%s.key to the peer on a safe way, then there: freezectl key import %s FILE; until then the previous key is valid",
@@ -108,7 +185,8 @@ static int retire(const char *name)
 	if (rc)
 		return rc;
 	keys.n = 1;
-	return put(name, &keys);
+	rc = check_volumes(name, &keys);
+	return rc ? rc : put(name, &keys);
 }
 
 static int uses(const struct conf *c, void *arg)
@@ -191,7 +269,8 @@ const struct verb verb_key = {
 	"  unload NAME          revoke it there: volumes that use it disconnect\n"
 	"  rotate NAME          draw another one; the present one stays valid until the peer\n"
 	"                       has imported the new file\n"
-	"  retire NAME          forget the previous key, when the peer has the new one\n"
+	"  retire NAME          forget the previous key, when the peer has the new one, and\n"
+	"                       the metadata of this side's volumes is under it\n"
 	"  delete NAME          unload it and delete its file, if no volume uses it\n"
 	"  list                 names and ids; the ids of both sides' keys have to be equal\n"
 	"\n"

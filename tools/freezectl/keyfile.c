@@ -4,8 +4,6 @@
 #include <fcntl.h>
 #include <ini.h>
 #include <keyutils.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -14,6 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "cipher.h"
 #include "conf.h"
 #include "keyfile.h"
 #include "say.h"
@@ -184,19 +183,11 @@ int key_unload(const char *name)
 
 /* --- id --- */
 
-static int hmac(const struct fzc_hmac *unused, const u8 *key, u32 key_len, const void *data,
-		u32 len, u8 out[FZC_KEY_BYTES])
-{
-	(void)unused;
-	return HMAC(EVP_sha256(), key, key_len, data, len, out, NULL) ? 0 : -EIO;
-}
-
 int key_print_id(const uint8_t key[FZC_KEY_BYTES], char out[2 * FZC_KEY_ID + 1])
 {
-	static const struct fzc_hmac sha256 = { .fn = hmac };
 	u8 id[FZC_KEY_ID];
 
-	if (fzc_key_id(&sha256, key, id))
+	if (fzc_key_id(cipher_hmac(), key, id))
 		return say(FC_FAILED, "HMAC-SHA-256 is not to be had from libcrypto");
 	fzc_key_id_print(id, out);
 	return FC_DONE;

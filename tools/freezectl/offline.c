@@ -64,6 +64,9 @@ static bool open_meta(struct offline *o, const struct fzc_page page[2])
 	if (o->copy < 0)
 		return false;
 	o->kind = OFFLINE_META;
+	o->format = le64_to_cpu(page[o->copy].head.format);
+	o->is_signed = le32_to_cpu(page[o->copy].super.flags) & FZC_SB_ENCRYPTED &&
+		       !(le32_to_cpu(page[o->copy].super.flags) & FZC_SB_FORMATTING);
 	if (fzc_super_decode(&o->sb, &page[o->copy], o->why))
 		o->geo.block_size = 0;
 	else
@@ -100,6 +103,7 @@ static bool open_diff(struct offline *o, const struct fzc_page *page)
 	o->kind = OFFLINE_DIFF;
 	o->diff = page->diff;
 	o->format = le64_to_cpu(page->head.format);
+	o->is_signed = le32_to_cpu(page->head.features) & FZC_DISK_SIGNED;
 	set_geometry(o, le64_to_cpu(o->diff.sectors), le32_to_cpu(o->diff.block_size));
 	o->geo.tagged = le32_to_cpu(o->diff.flags) & FZC_DIFF_TAGGED;
 	if (o->geo.block_size &&
@@ -290,4 +294,77 @@ bool offline_index(const struct offline *o, struct fzc_slots *slots, void **mem,
 			bad(why, arg);
 	}
 	return true;
+}
+
+/* --- signatures --- */
+
+/* Where pages of metadata end. */
+static u64 pages_end(const struct offline *o)
+{
+	u64 end = o->kind == OFFLINE_META ? fzc_meta_bytes(&o->geo) :
+		  fzc_slots_start(le32_to_cpu(o->diff.slots), o->geo.block_size,
+				  o->geo.tagged);
+
+	return min_t(u64, end, o->bytes & ~(u64)(FZC_PAGE - 1));
+}
+
+static bool is_formatting(const struct fzc_page *page)
+{
+	return le16_to_cpu(page->head.kind) == FZC_PAGE_SUPER &&
+	       le32_to_cpu(page->super.flags) & FZC_SB_FORMATTING;
+}
+
+/* 0: it is as it should be, as far as can be told. */
+static int check_signature(const struct offline *o, u64 at, const struct fzc_page *page, char *why)
+{
+	u8 dev = o->kind == OFFLINE_META ? FZC_META : le32_to_cpu(o->diff.which);
+
+	if (o->vk)
+		return fzc_volkey_check(o->vk, &o->keys, dev, at, page, why);
+	if (le32_to_cpu(page->head.features) & FZC_DISK_SIGNED)
+		return 0;
+	snprintf(why, FZC_REASON_LEN, "page at byte %llu is not signed, expected it as others are",
+		 (unsigned long long)at);
+	return -EBADMSG;
+}
+
+bool offline_signatures(const struct offline *o, struct offline_signed *n,
+			void (*bad)(const char *why, void *arg), void *arg)
+{
+	char why[FZC_REASON_LEN];
+	struct fzc_page page;
+
+	*n = (struct offline_signed){ 0 };
+	for (u64 at = 0; at < pages_end(o); at += FZC_PAGE) {
+		if (!offline_read(o, at, &page))
+			return false;
+		if (!fzc_page_sound(&page) || le64_to_cpu(page.head.format) != o->format ||
+		    is_formatting(&page))
+			continue;
+		n->pages++;
+		if (check_signature(o, at, &page, why)) {
+			n->wrong++;
+			bad(why, arg);
+		}
+	}
+	return true;
+}
+
+int offline_wrapped(const char *path, u8 id[2][FZC_KEY_ID])
+{
+	struct fzc_page *page = aligned_alloc(FZC_PAGE, 2 * sizeof(*page));
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT), n = -1;
+
+	if (fd < 0 && errno == EINVAL)	/* a file on a file system that has no such thing */
+		fd = open(path, O_RDONLY | O_CLOEXEC);
+	if (fd >= 0 && page && pread(fd, page, 2 * sizeof(*page), 0) == 2 * (ssize_t)sizeof(*page))
+		n = 0;
+	for (int i = 0; n >= 0 && i < 2; i++)
+		if (fzc_page_sound(&page[i]) && !is_formatting(&page[i]) &&
+		    le32_to_cpu(page[i].super.flags) & FZC_SB_ENCRYPTED)
+			memcpy(id[n++], page[i].super.wrapped.key, FZC_KEY_ID);
+	if (fd >= 0)
+		close(fd);
+	free(page);
+	return n;
 }

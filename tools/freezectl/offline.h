@@ -6,6 +6,7 @@
 #include "../../dm-freezecopy/core/blockmap.h"
 #include "../../dm-freezecopy/core/ondisk.h"
 #include "../../dm-freezecopy/core/slots.h"
+#include "../../dm-freezecopy/core/volkey.h"
 
 /*
  * 1: the first page holds freezecopy metadata, or some data that is not zero,
@@ -33,6 +34,11 @@ struct offline {
 	struct fzc_diff_body diff;
 	u64 format;
 	u64 log;
+	bool is_signed;
+
+	/* by prove(): what its pages are signed with */
+	struct fzc_volkey *vk;
+	struct fzc_volume_keys keys;
 };
 
 /*
@@ -43,6 +49,11 @@ int offline_open(struct offline *o, const char *path);
 void offline_close(struct offline *o);
 
 bool offline_read(const struct offline *o, u64 offset, struct fzc_page *page);
+
+struct offline_signed {
+	u64 pages;
+	u64 wrong;
+};
 
 /* How many pages of an array count, have a torn copy, or have nothing but torn copies. */
 struct offline_pages {
@@ -61,6 +72,20 @@ bool offline_bitmap(const struct offline *o, enum fzc_area area, struct fzc_map 
 
 /* Slots that a difference volume of this size has at most. */
 u32 offline_slots_fit(const struct offline *o);
+
+/*
+ * How many pages are sound and of this volume, and signed; each of them is told to @bad
+ * that is not signed though the others are, or, after prove(), signed wrongly.
+ * False: a read failed.
+ */
+bool offline_signatures(const struct offline *o, struct offline_signed *n,
+			void (*bad)(const char *why, void *arg), void *arg);
+
+/*
+ * Ids of the shared keys that the superblocks on @path are wrapped with, past what
+ * memory has of it; how many there are, or -1: it cannot be read.
+ */
+int offline_wrapped(const char *path, u8 id[2][FZC_KEY_ID]);
 
 /* Open regions: their number and bits that stand for none; false: no valid copy. */
 bool offline_regions(const struct offline *o, u64 *open, u64 *stray);

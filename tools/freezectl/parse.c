@@ -79,6 +79,14 @@ bool parse_pace(const char *s, char out[8])
 	return true;
 }
 
+bool parse_switch(const char *s, char out[4])
+{
+	if (strcmp(s, "on") && strcmp(s, "off"))
+		return false;
+	strcpy(out, s);
+	return true;
+}
+
 bool parse_rate(const char *s, char out[FZC_RATE_LEN])
 {
 	u64 rate;

@@ -23,6 +23,8 @@ bool parse_seconds(const char *s, uint32_t *ms);
 bool parse_block_size(const char *s, uint32_t *out);
 
 /* 0 to 10000 milliseconds, written to @out as the table wants it. */
+/* on or off */
+bool parse_switch(const char *text, char out[4]);
 bool parse_pace(const char *s, char out[8]);
 
 /* FZC_RATE_FORM, written to @out as the table wants it. */

@@ -237,6 +237,8 @@ struct json_object *view_json(const struct view *v)
 	put_text(o, "peer", q->peer);
 	put_text(o, "connection", connection_name(q));
 	put(o, "auth", auth_json(v));
+	put(o, "stage_encryption",
+	    v->state ? NULL : json_object_new_boolean(q->stage_encryption));
 	put(o, "last_contact", q->last_contact ? json_object_new_uint64(q->last_contact) : NULL);
 	put_text(o, "pair_uuid", memcmp(q->pair_uuid, none, 16) ? uuid : v->conf.pair);
 	put(o, "image", image_json(&q->image));
@@ -311,6 +313,8 @@ static void text_auth(FILE *out, const struct fzc_query *q)
 			name_of(ciphers, ARRAY_SIZE(ciphers), q->cipher));
 	else
 		fprintf(out, "  key         not proven by a peer yet\n");
+	fprintf(out, "  stage       %s\n", q->stage_encryption ? "encrypted, metadata signed" :
+		"not encrypted");
 }
 
 static void text_bars(FILE *out, const struct fzc_query *q)

@@ -92,6 +92,8 @@ static void table(const struct volume *v, const char *once, char *out, size_t le
 		option(&w, "key " FZC_KEY_PREFIX "freezecopy:%s", c->key);
 	else
 		option(&w, "auth none");
+	if (c->stage_encryption[0])
+		option(&w, "stage_encryption %s", c->stage_encryption);
 	if (c->pair[0])
 		option(&w, "pair %s", c->pair);
 	if (once)

@@ -33,7 +33,7 @@ static void fill(struct view *v)
 		.error = "diff: write failed", .diff_short = 3, .pacing = 2, .paced = 11,
 		.ev_short = 1, .ev_paced = 4, .mem_maps = 21, .mem_slots = 22, .mem_io = 23,
 		.auth = 1, .cipher = FZC_SESSION_AES_GCM, .key_id = { 0x0a, 0xbc },
-		.tx_saved = 3 << 20,
+		.tx_saved = 3 << 20, .stage_encryption = 1,
 	};
 }
 

@@ -1,0 +1,11 @@
+/* SPDX-License-Identifier: GPL-2.0-only */
+/* The ciphers that the core asks for, of libcrypto. */
+#ifndef FREEZECTL_CIPHER_H
+#define FREEZECTL_CIPHER_H
+
+#include "../../dm-freezecopy/core/auth.h"
+
+const struct fzc_hmac *cipher_hmac(void);
+const struct fzc_aead *cipher_aead(void);
+
+#endif
