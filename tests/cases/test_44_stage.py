@@ -90,8 +90,9 @@ def forge(pair, serial):
     unseen = b"\1" + struct.pack("<I", crc32c(b"\1"))
     path = pair.secondary.disk(serial)
     data = path.read_bytes()
-    # what looks like noise, and is no page of tags
-    slots = [at for at in range(0, len(data), 4096) if len(set(data[at:at + 4096])) > 200 and any(data[at + 49:at + 64])]
+    # what looks like noise, and is no page of the index or of tags
+    slots = [at for at in range(0, len(data), 4096) if len(set(data[at:at + 4096])) > 200
+             and data[at:at + 4] != b"FCZ1" and any(data[at + 50:at + 64])]
     with open(path, "r+b") as f:
         for at in slots:
             f.seek(at + 1000)
