@@ -17,6 +17,8 @@ long = pytest.mark.long
 SIZE = 16 * MIB
 KEY = {"auth": None, "key": ":32:logon:freezecopy:vol"}
 OTHER = "another"
+# metadata is not under the key: a side starts with another one, or none, and then is refused by its peer
+CLEAR = {"stage_encryption": "off"}
 PATTERN = b"this is what nobody on the way may read "
 
 
@@ -129,7 +131,7 @@ def test_more_than_one_key_takes(pair):
 def test_every_side_says_what_is_wrong(pair):
     """Another key, none in the keyring, none in the table of one side: nothing is lost by it."""
     keys(pair)
-    volume(pair)
+    volume(pair, **CLEAR)
     pair.wait_connected()
     load = pair.load(**scenes.STEADY)
     scenes.commit(pair, load)
@@ -163,7 +165,7 @@ def test_every_side_says_what_is_wrong(pair):
 def test_primary_without_a_key(pair):
     """It is told why, and the secondary that wants a proof goes on listening."""
     keys(pair)
-    volume(pair, start=False)
+    volume(pair, start=False, **CLEAR)
     pair.start("secondary")
     pair.start("primary", key=None, auth="none")
     wait_refused(pair, "primary", "refused by the secondary: authentication: a frame of type 1, expected the proof")
@@ -221,7 +223,7 @@ def test_old_key_is_not_taken_when_both_have_switched(pair):
     """Whoever has only the one before is refused, although it is in the file yet."""
     keys(pair)
     old = pair.primary.get("/etc/freezecopy/vol.key")
-    volume(pair)
+    volume(pair, **CLEAR)
     pair.wait_connected()
     pair.primary.run(["freezectl", "key", "rotate", "vol"])
     second = key_id(pair.primary)
