@@ -357,6 +357,8 @@ static int check_sizes(struct request *r, struct layout *l)
 	if (!layout_init(l, v->blk[FZC_DEV_DATA].bytes, block, why))
 		return say(FC_REFUSED, "data %s: %s; another --block-size may do",
 			   v->blk[FZC_DEV_DATA].path, why);
+	l->tagged = v->conf.role == FZC_ROLE_SECONDARY && v->conf.key[0] &&
+		    strcmp(v->conf.stage_encryption, "off");
 	note("meta %s: has %llu bytes, needs %llu = 4096 x (8 + 6 x %llu pages of bitmap)",
 	     meta->path, (unsigned long long)meta->bytes, (unsigned long long)l->meta_bytes,
 	     (unsigned long long)l->map_pages);
