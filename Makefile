@@ -165,10 +165,10 @@ bench-quick: ## the part without connections, against what it is expected to be
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/bench/bench.py --quick
 
-bench-profile: ## what functions the instructions are in
+bench-profile: ## what functions the instructions are in (ONLY=crypto: of a connected pair, by cipher)
 	@scripts/setup bench
 	@$(MAKE) machines
-	@/usr/bin/python3 tests/bench/bench.py --profile
+	@/usr/bin/python3 tests/bench/bench.py --profile $(if $(ONLY),--only $(ONLY))
 
 bench-coalesce: ## bytes on the wire when a small set is overwritten, against what changed
 	@scripts/setup check

@@ -6,6 +6,7 @@
 #include <linux/module.h>
 #include <linux/slab.h>
 #include <linux/uaccess.h>
+#include "core/request.h"
 #include "ctl.h"
 #include "fsfreeze.h"
 #include "primary.h"
@@ -17,12 +18,6 @@
 static void say(struct fzc_head *head, const char *why)
 {
 	strscpy(head->message, why, sizeof(head->message));
-}
-
-static int not_zero(struct fzc_head *head, const char *field)
-{
-	scnprintf(head->message, sizeof(head->message), "%s: expected zero", field);
-	return -EINVAL;
 }
 
 static bool is_suspended(struct fzc_dev *dev)
@@ -38,14 +33,7 @@ static int ctl_freeze(struct fzc_dev *dev, void *arg)
 	int r;
 
 	cut.deadline = jiffies + msecs_to_jiffies(f->deadline_ms ?: DEFAULT_DEADLINE_MS);
-	if (f->flags & ~(FZC_FREEZE_FS | FZC_FREEZE_FORCE))
-		return not_zero(&f->head, "flags that are not known");
-	if (memchr_inv(f->reserved, 0, sizeof(f->reserved)))
-		return not_zero(&f->head, "reserved");
-	if (strscpy(cut.label, f->label, sizeof(cut.label)) < 0) {
-		say(&f->head, "label: expected a NUL within 64 bytes");
-		return -EINVAL;
-	}
+	strscpy(cut.label, f->label, sizeof(cut.label));
 	if (dev->role != &fzc_primary_role) {
 		say(&f->head, "this is a secondary: freeze the primary");
 		return -EOPNOTSUPP;
@@ -115,11 +103,6 @@ static void wait_message(struct fzc_wait *w, int r)
 	case -EOPNOTSUPP:
 		say(&w->head, "this role never reaches that state");
 		break;
-	case -EINVAL:
-		scnprintf(w->head.message, sizeof(w->head.message),
-			  "what %u: expected %u to %u", w->what, FZC_WAIT_CONNECTED,
-			  FZC_WAIT_CHANGE);
-		break;
 	case -ENODEV:
 		say(&w->head, "the device was removed");
 		break;
@@ -133,8 +116,6 @@ static int ctl_wait(struct fzc_dev *dev, void *arg)
 	long left = w->timeout_ms ? msecs_to_jiffies(w->timeout_ms) + 1 : MAX_SCHEDULE_TIMEOUT;
 	int r;
 
-	if (memchr_inv(w->reserved, 0, sizeof(w->reserved)))
-		return not_zero(&w->head, "reserved");
 	if (is_suspended(dev)) {
 		say(&w->head, "the device is suspended");
 		return -EAGAIN;
@@ -162,8 +143,6 @@ static int ctl_abort(struct fzc_dev *dev, void *arg)
 	char why[FZC_REASON_LEN] = "";
 	int r;
 
-	if (memchr_inv(a->reserved, 0, sizeof(a->reserved)))
-		return not_zero(&a->head, "reserved");
 	r = dev->role->abort(dev, &a->number, why);
 	say(&a->head, why);
 	return r;
@@ -175,10 +154,6 @@ static int ctl_recover(struct fzc_dev *dev, void *arg)
 	char why[FZC_REASON_LEN] = "";
 	int r;
 
-	if (f->flags & ~FZC_RECOVER_FORCE)
-		return not_zero(&f->head, "flags that are not known");
-	if (f->pad || memchr_inv(f->reserved, 0, sizeof(f->reserved)))
-		return not_zero(&f->head, "pad and reserved");
 	if (dev->role != &fzc_secondary_role) {
 		say(&f->head, "this is a primary: recover the secondary");
 		return -EOPNOTSUPP;
@@ -190,11 +165,7 @@ static int ctl_recover(struct fzc_dev *dev, void *arg)
 
 static int ctl_query(struct fzc_dev *dev, void *arg)
 {
-	struct fzc_query *q = arg;
-
-	if (memchr_inv(q->reserved, 0, sizeof(q->reserved)))
-		return not_zero(&q->head, "reserved");
-	fzc_query_take(dev, q);
+	fzc_query_take(dev, arg);
 	return 0;
 }
 
@@ -202,10 +173,6 @@ static int ctl_last_error(struct fzc_dev *dev, void *arg)
 {
 	struct fzc_last_error *e = arg;
 
-	if (e->head.major || e->head.minor)
-		return not_zero(&e->head, "major and minor");
-	if (memchr_inv(e->reserved, 0, sizeof(e->reserved)))
-		return not_zero(&e->head, "reserved");
 	fzc_dev_last_error(e->head.message);
 	return 0;
 }
@@ -233,26 +200,13 @@ static const struct request *find_request(unsigned int cmd)
 	return NULL;
 }
 
-static int check_head(struct fzc_head *head, u32 size)
-{
-	u32 version = head->version, given = head->size;
-
-	if (version == FZC_UAPI_VERSION && given == size)
-		return 0;
-	scnprintf(head->message, sizeof(head->message),
-		  "version %u, size %u: expected version %u, size %u", version, given,
-		  FZC_UAPI_VERSION, size);
-	return -EINVAL;
-}
-
 static int carry_out(const struct request *rq, struct fzc_head *head)
 {
 	struct fzc_dev *dev = NULL;
-	int r = check_head(head, _IOC_SIZE(rq->cmd));
+	int r = fzc_request_check(rq->cmd, head);
 
 	if (r)
 		return r;
-	memset(head->message, 0, sizeof(head->message));
 	if (!rq->no_device) {
 		dev = fzc_dev_find(MKDEV(head->major, head->minor));
 		if (!dev) {

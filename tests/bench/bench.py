@@ -3,12 +3,16 @@
 """How fast, next to the raw disk, dm-linear, dm-snapshot and DRBD, in one guest that counts instructions.
 
     bench.py [--quick] [--update] [--publish] [--only PART,...] [--seconds N]
+    bench.py --publish --only none
     bench.py --profile
 
 Prints a table of every row with what it is compared with, its ratio and the goal, and leaves
 BUILD/bench/results.json, results.csv and two plots.  --quick: the rows that need no connection, which
 fail when a ratio is more than 3 % worse than the one in expected.json (--update writes that file).
---publish: table and plots go into the documents.  --profile: instead, shares of the instructions, by function.
+--only crypto: likewise, against expected-crypto.json.
+--publish: of each row the last run that measured it, BUILD/bench/runs.json has them all, goes into the
+documents, under the commit that the run was made at; plots as well.  --profile: instead, shares of the
+instructions, by function; with --only crypto of a connected pair, by cipher.
 """
 
 import argparse
@@ -26,14 +30,20 @@ vm = icount.vm
 HERE = Path(__file__).resolve().parent
 FALL = 0.03
 # Where writes wait for a worker, who runs first decides how many it serves at a time: two runs differ by 2 %.
-MORE = {"cold-randwrite": 0.1, "frozen-first": 0.1}
+MORE = {"cold-randwrite": 0.1, "frozen-first": 0.1,
+        # what they are compared with, the copy in the clear, differs by 3 % from run to run
+        "crypto-aes-gcm": 0.1, "crypto-chacha20-poly1305": 0.1, "crypto-plain-c": 0.1}
+CIPHERS = re.compile(r"aes|gcm|ghash|clmul|chacha|poly1305|^crypto_|scatterwalk|skcipher|sha256"
+                     r"|^_(encrypt_by|initial_(num_)?blocks|get_AAD|(zero|eight)_cipher|partial_block|only_less_than)")
 IOS = 40000	# of a load that is not given a time
+MOST = 7200	# seconds that a part may take here, on a machine that does other things, too
 MARK = "=== "
 SPDX = "<!-- SPDX-License-Identifier: " + "GPL-2.0-only -->"
-# What is run in the guest, in this order.
-PARTS = ("local", "drbd_alone", "alone", "cold", "frozen", "drbd_connected", "connected", "drbd_slow", "slow", "copy",
-         "compress", "crypto", "commit", "merge", "restart", "1tib", "16tib")
+# What is run, in this order: what is compared with each other in one guest.
 QUICK = ("local", "drbd_alone", "alone", "cold", "frozen")
+GUESTS = (QUICK, ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy",), ("compress",), ("crypto",),
+          ("commit", "merge", "restart"), ("1tib", "16tib"))
+PARTS = tuple(part for guest in GUESTS for part in guest)
 LINKS = {"20mbit": "20 Mbit/s 25 ms", "100mbit": "100 Mbit/s 100 ms", "1gbit": "1 Gbit/s 1 ms",
          "lossy": "100 Mbit/s 25 ms, 1 % loss"}
 
@@ -103,7 +113,10 @@ ROWS = [
           "compress-copy") for how in ("lz4", "zstd")),
     *(Row(f"first copy, {text}", f"crypto-{how}", "bytes_per_s", "B/s", "crypto-clear")
       for how, text in (("aes-gcm", "AES-256-GCM, of which an instruction counts as one"),
-                        ("chacha20-poly1305", "ChaCha20-Poly1305"))),
+                        ("chacha20-poly1305", "ChaCha20-Poly1305, with vectors"),
+                        ("plain-c", "ChaCha20-Poly1305, the kernel's C"))),
+    Row("sealing 8 KiB, AES-256-GCM, the kernel's C", "seal-aes-c", "instructions", "", "seal-chacha-c"),
+    Row("sealing 8 KiB, ChaCha20-Poly1305, the kernel's C", "seal-chacha-c", "instructions", ""),
     Row("commit of what has arrived, against a round trip", "commit", "ns", "ns", 50e6, 1.2, most=True),
     Row("merge, against a copy of the same bytes", "merge", "bytes_per_s", "B/s", "merge-dd", 0.7),
     Row("restart with a full difference volume", "restart", "usable_ns", "ns"),
@@ -139,6 +152,10 @@ def parse(out):
         if "mem_maps" in of:
             of["map_bits"] = of["mem_maps"] * 8 / of["blocks"]
     return figures
+
+
+def results_of(figures):
+    return [r for r in (row.result(figures) for row in ROWS) if r]
 
 
 def plot(folder, results):
@@ -180,15 +197,44 @@ def markdown(results):
         yield f"| {r['text']} | {amount(r['value'])} {r['unit']} | {ratio} | {r['against'] or ''} | {goal} |"
 
 
-def publish(folder, results):
-    commit = subprocess.run(["git", "-C", vm.TOP, "describe", "--always", "--dirty"], check=True,
-                            stdout=subprocess.PIPE, text=True).stdout.strip()
+def commit_now():
+    return subprocess.run(["git", "-C", vm.TOP, "describe", "--always", "--dirty"], check=False,
+                          stdout=subprocess.PIPE, text=True).stdout.strip() or "no commit"
+
+
+def runs_of(folder):
+    """The guests that ran until now, with the commit and what was measured."""
+    path = folder / "runs.json"
+    return json.loads(path.read_text()) if path.exists() else []
+
+
+def remember(folder, commit, figures):
+    runs = [*runs_of(folder), {"commit": commit, "figures": figures}]
+    (folder / "runs.json").write_text(json.dumps(runs, indent=1) + "\n")
+
+
+def latest(runs):
+    """Commits in the order of their first row, each with its rows: both sides of a ratio are of one guest."""
+    by_commit = {}
+    for row in ROWS:
+        for run in reversed(runs):
+            r = row.result(run["figures"])
+            if r:
+                by_commit.setdefault(run["commit"], []).append(r)
+                break
+    return by_commit
+
+
+def publish(folder, runs):
+    by_commit = latest(runs)
+    plot(folder, [r for rows in by_commit.values() for r in rows])
     for picture in folder.glob("*.svg"):
         head, rest = picture.read_text().split("\n", 1)
         (vm.TOP / f"Documentation/bench-{picture.name}").write_text(f"{head}\n{SPDX}\n{rest}")
     readme = vm.TOP / "README.md"
-    table = "\n".join([f"As measured at {commit}:", "", *markdown(results)])
-    text, n = re.subn(r"(<!-- bench -->\n).*?(<!-- end of bench -->)", lambda m: f"{m[1]}{table}\n{m[2]}",
+    tables = "\n\n".join("\n".join([f"As measured at {commit}:", "", *markdown(rows)])
+                         for commit, rows in by_commit.items())
+    text, n = re.subn(r"(<!-- bench -->\n).*?(<!-- end of bench -->)", lambda m: f"{m[1]}{tables}\n{m[2]}",
                       readme.read_text(), flags=re.S)
     if n != 1:
         raise icount.GuestError("README.md has no place for the table")
@@ -202,10 +248,14 @@ def profiles(out):
         if not head.endswith(" perf"):
             continue
         print(head.removesuffix(" perf"))
-        for line in lines:
-            m = re.match(r"\s*([\d.]+)%\s+\d+\s+\[k\] (\S+)", line)
-            if m and float(m[1]) >= 0.4 and m[2] != "native_safe_halt":
-                print(f"{float(m[1]):8.1f} %  {m[2]}")
+        found = [re.match(r"\s*([\d.]+)%\s+\d+\s+\[k\] (\S+)", line) for line in lines]
+        shares = {m[2]: float(m[1]) for m in found if m}
+        busy = 100 - shares.pop("native_safe_halt", 0)
+        for name, share in shares.items():
+            if share >= 0.4:
+                print(f"{share:8.1f} %  {name}")
+        sealing = sum(share for name, share in shares.items() if CIPHERS.search(name))
+        print(f"{100 * sealing / busy:8.1f} %  of what is not idle: ciphers")
 
 
 def report(results):
@@ -217,9 +267,9 @@ def report(results):
         print(f"{r['text']:<62} {amount(r['value']):>14} {r['unit']:<4} {ratio:>9}  {goal:>7}  {met}")
 
 
-def gate(results):
+def gate(results, path):
     """Rows whose ratio fell.  Prints the totals."""
-    expected = json.loads((HERE / "expected.json").read_text())
+    expected = json.loads(path.read_text())
     passed = failed = 0
     for r in results:
         want = expected.get(f"{r['case']} {r['metric']} {r['against']}")
@@ -244,37 +294,67 @@ def keep(folder, results):
     plot(folder, results)
 
 
+def run(folder, parts, seconds):
+    """One guest; what it printed is left in guest-PART.log."""
+    words = f"ios={IOS} seconds={seconds} copy_mib=64\n"
+    script = words + (HERE / "guest.sh").read_text() + "".join(
+        f"progress {p}\nmeasure_{p}\n" for p in parts)
+    out = icount.run(script, memory=3072, timeout=MOST * len(parts))
+    (folder / f"guest-{parts[0]}.log").write_text(out)
+    return "\n" + out
+
+
+def measure(folder, only, seconds):
+    """Rows of all parts in @only; what a guest has measured is kept, whatever becomes of the next."""
+    commit = commit_now()	# what is built now, whatever is committed meanwhile
+    figures = {}
+    for guest in GUESTS:
+        parts = [p for p in guest if p in only]
+        if parts:
+            measured = parse(run(folder, parts, seconds))
+            remember(folder, commit, measured)
+            figures.update(measured)
+    return results_of(figures)
+
+
+def parts_of(args):
+    if not args.only:
+        return QUICK if args.quick else PARTS
+    only = [p for p in args.only.split(",") if p != "none"]
+    unknown = set(only) - set(PARTS)
+    if unknown:
+        sys.exit(f"bench: --only {','.join(sorted(unknown))}: unknown, expected of {', '.join(PARTS)}; or none")
+    return only
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--update", action="store_true", help="write expected.json")
-    parser.add_argument("--publish", action="store_true", help="table and plots go into the documents")
+    parser.add_argument("--publish", action="store_true", help="tables and plots go into the documents")
     parser.add_argument("--profile", action="store_true", help="shares of the instructions, by function, instead")
-    parser.add_argument("--only", help="parts, of " + ", ".join(PARTS))
+    parser.add_argument("--only", help="parts, of " + ", ".join(PARTS) + "; or none")
     parser.add_argument("--seconds", type=int, default=30, help="of the guest's time that a connected load takes")
     args = parser.parse_args()
-    parts = args.only.split(",") if args.only else ["profiles"] if args.profile else QUICK if args.quick else PARTS
-    words = f"ios={IOS} seconds={args.seconds} copy_mib=64\n"
-    script = words + (HERE / "guest.sh").read_text() + "".join(
-        f"progress {p}\nmeasure_{p}\n" for p in parts)
+    only = parts_of(args)
+    crypto = args.only == "crypto"	# judged, too, when it alone is run
+    expected = HERE / ("expected-crypto.json" if crypto else "expected.json")
     folder = vm.BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)
-    out = icount.run(script, memory=3072, timeout=5400)
-    (folder / "guest.log").write_text(out)
     if args.profile:
-        profiles(out)
+        profiles(run(folder, ["crypto_profiles" if crypto else "profiles"], args.seconds))
         return 0
-    figures = parse("\n" + out)
-    results = [r for r in (row.result(figures) for row in ROWS) if r]
-    keep(folder, results)
-    report(results)
+    results = measure(folder, only, args.seconds)
+    if results:
+        keep(folder, results)
+        report(results)
     if args.publish:
-        publish(folder, results)
+        publish(folder, runs_of(folder))
     if args.update:
-        (HERE / "expected.json").write_text(json.dumps(
+        expected.write_text(json.dumps(
             {f"{r['case']} {r['metric']} {r['against']}": round(r["ratio"], 4) for r in results if r["ratio"]},
             indent=1) + "\n")
-    return gate(results) != 0 if args.quick else 0
+    return gate(results, expected) != 0 if args.quick or crypto else 0
 
 
 if __name__ == "__main__":

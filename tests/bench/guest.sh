@@ -9,6 +9,8 @@ set -e
 disk_mib=288		# of each disk in memory
 set_mib=256		# of them the loads use so much, so that a difference volume has room for all
 sectors=$((disk_mib * 2048))
+p_data=/dev/ram1
+s_data=/dev/ram4
 pair=6f0c2b5e-8a52-4f9e-9a1b-0d6b3c1f2e11
 drbd=/lib/drbd/drbdsetup-84
 
@@ -57,16 +59,30 @@ quick_loads() {
 	load "$1-randread" "$2" --rw=randread --bs=4k --number_ios="$ios"
 }
 
-# ---- links: both directions cross the loopback device ----
+# ---- links: emulated on the loopback device, each direction by itself ----
+
+# The ports of those who accept: freezecopy, iperf3, DRBD.
+accepting="7744 5201 7789 7790"
+
+# What they say goes one way, what is said to them the other: no acknowledgement waits behind data.
+both_ways() {
+	tc qdisc add dev lo root handle 1: prio bands 2 priomap 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1 1
+	for port in $accepting; do
+		tc filter add dev lo parent 1: protocol ip u32 match ip sport "$port" 0xffff flowid 1:1
+	done
+	for way in 1:1 1:2; do
+		tc qdisc add dev lo parent $way netem limit 100000 "$@"
+	done
+}
 
 link() {
 	tc qdisc del dev lo root 2>/dev/null || :
 	case $1 in
 	none) ;;
-	20mbit) tc qdisc add dev lo root netem limit 100000 rate 20mbit delay 25ms ;;
-	100mbit) tc qdisc add dev lo root netem limit 100000 rate 100mbit delay 100ms ;;
-	1gbit) tc qdisc add dev lo root netem limit 100000 rate 1gbit delay 1ms ;;
-	lossy) tc qdisc add dev lo root netem limit 100000 rate 100mbit delay 25ms loss 1% ;;
+	20mbit) both_ways rate 20mbit delay 25ms ;;
+	100mbit) both_ways rate 100mbit delay 100ms ;;
+	1gbit) both_ways rate 1gbit delay 1ms ;;
+	lossy) both_ways rate 100mbit delay 25ms loss 1% ;;
 	dead) tc qdisc add dev lo root netem loss 100% ;;
 	*) echo "link $1: unknown"; exit 1 ;;
 	esac
@@ -76,11 +92,14 @@ link() {
 tcp() {
 	iperf3 -s -p 5201 >/dev/null 2>&1 &	# not -1: an attempt that fails would be its one
 	server=$!
-	until iperf3 -c 127.0.0.1 -p 5201 -n "$2" -J >/tmp/iperf 2>&1; do sleep 0.1; done
+	rate=
+	until [ "$rate" ]; do
+		iperf3 -c 127.0.0.1 -p 5201 -n "$2" -J >/tmp/iperf 2>&1 || sleep 0.1
+		rate=$(sed -n '/"sum_received"/,/}/s/.*"bits_per_second":[ \t]*\([0-9.]*\).*/\1/p' /tmp/iperf | tail -n 1)
+	done
 	kill $server
 	wait $server || :
-	figure "$1" tcp_bytes_per_s "$(sed -n '/"sum_received"/,/}/s/.*"bits_per_second":[ \t]*\([0-9.]*\).*/\1/p' /tmp/iperf | tail -n 1 |
-		awk '{ printf "%.0f", $1 / 8 }')"
+	figure "$1" tcp_bytes_per_s "$(echo "$rate" | awk '{ printf "%.0f", $1 / 8 }')"
 }
 
 # ---- freezecopy ----
@@ -88,7 +107,7 @@ tcp() {
 auth='auth none'
 
 secondary() {
-	dmsetup create s --uuid FREEZECOPY-s --table "0 $sectors freezecopy secondary /dev/ram3 /dev/ram4 /dev/ram5 /dev/ram6 \
+	dmsetup create s --uuid FREEZECOPY-s --table "0 $sectors freezecopy secondary /dev/ram3 $s_data /dev/ram5 /dev/ram6 \
 		4 listen 127.0.0.1:7744 $auth"
 }
 
@@ -99,7 +118,7 @@ primary() {
 	lz4 | zstd) words="8 compress $1" ;;
 	*) words='8 assume identical' ;;
 	esac
-	dmsetup create p --uuid FREEZECOPY-p --table "0 $sectors freezecopy primary /dev/ram0 /dev/ram1 /dev/ram2 \
+	dmsetup create p --uuid FREEZECOPY-p --table "0 $sectors freezecopy primary /dev/ram0 $p_data /dev/ram2 \
 		$words peer 127.0.0.1:7744 $auth pair $pair"
 }
 
@@ -312,13 +331,32 @@ moved() {
 	figure "$1" bytes_per_s $(($3 * 1000 / (($(now) - $2) / 1000000)))
 }
 
+# Volumes of the size of what is copied, all of it filled: a first copy reads all that there is.
+copied_disks() {
+	disks
+	sectors=$((copy_mib * 2048))
+	p_data=/dev/mapper/p-data
+	s_data=/dev/mapper/s-data
+	dmsetup create p-data --table "0 $sectors linear /dev/ram1 0"
+	dmsetup create s-data --table "0 $sectors linear /dev/ram4 0"
+}
+
+copied_end() {
+	fz_end
+	dmsetup remove p-data
+	dmsetup remove s-data
+	sectors=$((disk_mib * 2048))
+	p_data=/dev/ram1
+	s_data=/dev/ram4
+}
+
 # The first copy; what changed while there was no session; what a freeze still has to deliver.
 copy_over() {
 	link "$1"
 	tcp "tcp-$1" "${copy_mib}M"
 	link none
-	disks
-	fill /dev/ram1 "$copy_mib"
+	copied_disks
+	fill $p_data "$copy_mib"
 	secondary
 	link "$1"
 	primary copy
@@ -342,7 +380,7 @@ copy_over() {
 	left=$(field p freeze_left)
 	freezectl wait p "image=$(field p freeze)" >/dev/null
 	moved "drain-$1" "$begin" $((left * 4096))
-	fz_end
+	copied_end
 }
 
 measure_copy() {
@@ -354,10 +392,10 @@ measure_copy() {
 # A first copy of what could be half as much, with the processor as the limit.
 measure_compress() {
 	for how in copy lz4 zstd; do
-		disks
-		fio --name=fill --filename=/dev/ram1 --size="${copy_mib}M" --rw=write --bs=1M --direct=1 --ioengine=psync \
+		copied_disks
+		fio --name=fill --filename=$p_data --size="${copy_mib}M" --rw=write --bs=1M --direct=1 --ioengine=psync \
 			--refill_buffers=1 --randrepeat=1 --buffer_compress_percentage=50 --output=/dev/null
-		blockdev --flushbufs /dev/ram1
+		blockdev --flushbufs $p_data
 		secondary
 		primary "$how"
 		freezectl wait p connected >/dev/null
@@ -366,27 +404,64 @@ measure_compress() {
 		moved "compress-$how" "$begin" $((copy_mib * 1048576))
 		figure "compress-$how" tx "$(field p tx)"
 		figure "compress-$how" mem_io "$(field p mem_io)"
-		fz_end
+		copied_end
 	done
 }
 
-# A first copy with the processor as the limit: in the clear, with instructions for AES, and without.
+# What the processor has for ciphers: instructions for AES, for vectors, or none.  The kernel would load
+# what is fastest by itself.
+ciphers() {
+	fast='aesni_intel chacha_x86_64 poly1305_x86_64'
+	mkdir -p /etc/modprobe.d
+	# shellcheck disable=SC2086
+	printf 'blacklist %s\n' $fast >/etc/modprobe.d/ciphers.conf
+	# shellcheck disable=SC2086
+	modprobe -r $fast
+	case $1 in
+	aes-gcm) modprobe aesni_intel ;;
+	chacha20-poly1305) modprobe -a chacha_x86_64 poly1305_x86_64 ;;
+	esac
+}
+
+# The kernel's cipher CASE is what it has to be.
+check_cipher() {
+	case $1 in
+	clear) ;;
+	aes-gcm) [ "$(field p cipher)" = aes-gcm ] ;;
+	chacha20-poly1305) grep -q 'rfc7539(chacha20-simd,poly1305-simd)' /proc/crypto ;;
+	plain-c) grep -q 'rfc7539(chacha20-generic,poly1305-generic)' /proc/crypto ;;
+	esac
+}
+
+# seal CASE CIPHER MODE BITS: instructions that sealing 8 KiB takes, as the kernel measures a cipher
+seal() {
+	dmesg -C
+	modprobe -q tcrypt mode="$3" || :	# it never stays
+	figure "$1" instructions "$(dmesg | awk -v "cipher=speed of $2 " -v "row=($4 bit key, 8192 byte blocks)" '
+		/speed of/ { on = index($0, cipher) && /encryption/ }
+		/bit key/ { this = on && index($0, row) }
+		this && match($0, /in [0-9]+ cycles/) { print substr($0, RSTART + 3, RLENGTH - 10); exit }')"
+}
+
+# A first copy with the processor as the limit: in the clear, and by what the processor has for ciphers.
 measure_crypto() {
+	ciphers plain-c
+	seal seal-aes-c 'gcm(aes)' 211 256
+	seal seal-chacha-c 'rfc7539esp(chacha20,poly1305)' 213 288
 	freezectl key generate bench >/dev/null 2>&1
-	for how in clear aes-gcm chacha20-poly1305; do
-		disks
-		fill /dev/ram1 "$copy_mib"
+	for how in clear aes-gcm chacha20-poly1305 plain-c; do
+		copied_disks
+		fill $p_data "$copy_mib"
 		[ "$how" = clear ] || auth='key :32:logon:freezecopy:bench'
-		[ "$how" != aes-gcm ] || modprobe aesni_intel
-		[ "$how" != chacha20-poly1305 ] || modprobe -r aesni_intel
+		ciphers $how
 		secondary
 		primary copy
 		freezectl wait p connected >/dev/null
 		begin=$(now)
 		fz_in_sync
 		moved "crypto-$how" "$begin" $((copy_mib * 1048576))
-		[ "$how" = clear ] || [ "$(field p cipher)" = "$how" ]
-		fz_end
+		check_cipher $how
+		copied_end
 	done
 	auth='auth none'
 }
@@ -524,4 +599,19 @@ measure_profiles() {
 	profile frozen-write /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
 	profile frozen-read /dev/mapper/p --rw=randread --bs=4k --number_ios="$ios"
 	fz_end
+}
+
+# Both ends of a connected pair, which seals and opens what is written.
+measure_crypto_profiles() {
+	set_mib=64
+	freezectl key generate bench >/dev/null 2>&1
+	for how in aes-gcm chacha20-poly1305 clear; do
+		auth='key :32:logon:freezecopy:bench'
+		[ "$how" != clear ] || auth='auth none'
+		ciphers $how
+		fz_pair
+		check_cipher $how
+		profile "connected-write-$how" /dev/mapper/p --rw=randwrite --bs=4k --number_ios=$((ios / 4))
+		fz_end
+	done
 }

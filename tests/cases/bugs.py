@@ -62,6 +62,8 @@ BUGS = {
     "settled": ("the key before the current one is taken for ever", "key.c",
                 "		k->settled = true;\n", "		k->settled = false;\n",
                 "test_old_key_is_not_taken_when_both_have_switched"),
+    "right": ("whoever can open the control device may ask", "ctl.c",
+              "	if (!capable(CAP_SYS_ADMIN))\n", "	if (0)\n", "test_only_the_administrator"),
     "limits": ("sectors of diff are not asked for", "target.c",
                "	raise_sizes(limits, dev->bdev[FZC_DIFF]);\n", "",
                "test_sectors_of_4096_bytes and diff"),

@@ -262,16 +262,18 @@ static int claimed(const struct conf *c, void *arg)
 static int check_name(const char *name)
 {
 	struct dmdev d;
+	int rc;
 
 	if (conf_exists(name))
 		return say(FC_REFUSED,
 			   "%s exists already (%s/%s.conf); 'freezectl remove %s' removes it",
 			   name, conf_dir(), name, name);
-	if (!dmdev_find(name, &d))
+	rc = dmdev_find(name, &d);
+	if (!rc)
 		return say(FC_REFUSED,
 			   "a device-mapper device %s exists already; choose another name, or 'dmsetup remove %s'",
 			   name, name);
-	return FC_DONE;
+	return rc == -ENODEV ? FC_DONE : volume_find(name, &d);
 }
 
 /* Fill in the conf's paths and open what they name. */

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <errno.h>
+#include <fcntl.h>
 #include <libdevmapper.h>
+#include <linux/dm-ioctl.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
@@ -55,10 +58,27 @@ static int task_error(struct dm_task *t)
 	return err ? -err : -EIO;
 }
 
-/* Asking a kernel without device-mapper must neither load it nor fail. */
-static bool have_dm(void)
+/* Whoever may not ask hears of versions from libdevmapper, which asks for that first. */
+static int may_ask(void)
 {
-	return !access("/sys/class/misc/device-mapper", F_OK);
+	struct dm_ioctl io = { .version = { DM_VERSION_MAJOR, 0, 0 }, .data_size = sizeof(io) };
+	int fd = open("/dev/" DM_DIR "/" DM_CONTROL_NODE, O_RDWR | O_CLOEXEC), err = 0;
+
+	if (fd < 0 || ioctl(fd, DM_VERSION, &io))
+		err = errno;
+	if (fd >= 0)
+		close(fd);
+	if (err != EACCES && err != EPERM)
+		return 0;
+	snprintf(last_error, sizeof(last_error),
+		 "device-mapper: %s; freezectl must run as root", strerror(err));
+	return -err;
+}
+
+/* Asking a kernel without device-mapper must neither load it nor fail: -ENODEV. */
+static int have_dm(void)
+{
+	return access("/sys/class/misc/device-mapper", F_OK) ? -ENODEV : may_ask();
 }
 
 static int fill(struct dm_task *t, struct dmdev *d)
@@ -81,10 +101,10 @@ static int fill(struct dm_task *t, struct dmdev *d)
 int dmdev_find(const char *name, struct dmdev *d)
 {
 	struct dm_task *t;
-	int rc;
+	int rc = have_dm();
 
-	if (!have_dm())
-		return -ENODEV;
+	if (rc)
+		return rc;
 	t = task(DM_DEVICE_INFO, name);
 	if (!t)
 		return task_error(t);
@@ -96,13 +116,14 @@ int dmdev_find(const char *name, struct dmdev *d)
 int dmdev_find_dev(dev_t dev, struct dmdev *d)
 {
 	struct dm_task *t;
-	int rc = -ENOMEM;
+	int rc = have_dm();
 
-	if (!have_dm())
-		return -ENODEV;
+	if (rc)
+		return rc;
 	t = task(DM_DEVICE_INFO, NULL);
 	if (!t)
-		return rc;
+		return task_error(t);
+	rc = -ENOMEM;
 	if (dm_task_set_major(t, major(dev)) && dm_task_set_minor(t, minor(dev)))
 		rc = fill(t, d);
 	dm_task_destroy(t);
@@ -114,10 +135,10 @@ int dmdev_each(int (*fn)(const struct dmdev *d, void *arg), void *arg)
 	struct dm_names *names;
 	struct dm_task *t;
 	struct dmdev d;
-	int rc = 0;
+	int rc = have_dm();
 
-	if (!have_dm())
-		return 0;
+	if (rc)
+		return rc == -ENODEV ? 0 : rc;
 	t = task(DM_DEVICE_LIST, NULL);
 	if (!t || !dm_task_run(t)) {
 		rc = task_error(t);

@@ -29,10 +29,11 @@ static void wait_devices(const struct conf *c, uint32_t ms)
 static int check_running(const struct conf *c, bool *running)
 {
 	struct dmdev d;
+	int rc = dmdev_find(c->name, &d);
 
-	*running = !dmdev_find(c->name, &d);
-	if (!*running)
-		return FC_DONE;
+	*running = !rc;
+	if (rc)		/* what is wrong, if it is not just that there is none */
+		return rc == -ENODEV ? FC_DONE : volume_find(c->name, &d);
 	if (strcmp(d.uuid + (d.ours ? strlen(DMDEV_UUID_PREFIX) : 0), c->uuid))
 		return say(FC_REFUSED,
 			   "%s: a device-mapper device of that name has uuid '%s', expected %s%s; stop that one first",

@@ -94,9 +94,12 @@ static int collect(const char *name, struct list *l)
 	}
 	if (parse_name(name) && conf_exists(name) && !conf_read(name, &c))
 		rc = add_conf(&c, l);
-	if (!rc && parse_name(name) && !dmdev_find(name, &d) && d.ours)
+	if (rc || !parse_name(name))
+		return rc;
+	rc = dmdev_find(name, &d);
+	if (!rc && d.ours)
 		rc = add_running(&d, l);
-	return rc;
+	return rc == -ENODEV ? 0 : rc;
 }
 
 static void print_json(const struct list *l, bool one, bool watch)
@@ -129,7 +132,7 @@ static int show(const char *name, bool json, bool watch)
 	int rc = collect(name, &l);
 
 	if (rc)
-		say(FC_FAILED, "%s", strerror(-rc));
+		say(FC_FAILED, "%s", dmdev_error()[0] ? dmdev_error() : strerror(-rc));
 	else if (name && !l.n)
 		rc = say(FC_REFUSED, "%s: no such volume; 'freezectl status' lists what there is",
 			 name);

@@ -5,9 +5,10 @@
  *
  *   fzattack way PORT ADDRESS TARGET ATTACK...
  *	what comes to PORT is passed on to ADDRESS and port TARGET; the first connection suffers
- *	the first ATTACK, and so on; those after the last are left alone.  Prints a
- *	line when one ends.  ATTACK is SIDE:KIND:OFFSET[:LENGTH], in the bytes that
- *	SIDE (p or s) sends, from 0:
+ *	the first ATTACK, and so on; those after the last are left alone.  A connection that ends
+ *	before the place of its ATTACK leaves it to the next one; else a line is printed
+ *	when it ends.  ATTACK is SIDE:KIND:OFFSET[:LENGTH], in the bytes that SIDE (p or s)
+ *	sends, from 0:
  *	    flip	the lowest bit at OFFSET is another one
  *	    cut		the connection ends before OFFSET
  *	    drop	LENGTH bytes at OFFSET are left out
@@ -163,7 +164,8 @@ static bool forward(int fd, const struct attack *a, const char *buf, size_t from
 	return put(fd, buf + before + part, n - before - part);
 }
 
-static void serve(int p, int s, const struct attack *a, const char *text)
+/* False: it ended before the attack was made. */
+static bool serve(int p, int s, const struct attack *a, const char *text)
 {
 	struct pollfd fd[2] = { { .fd = p, .events = POLLIN }, { .fd = s, .events = POLLIN } };
 	FILE *record = a->kind == RECORD ? fopen("/tmp/record", "w") : NULL;
@@ -192,9 +194,12 @@ static void serve(int p, int s, const struct attack *a, const char *text)
 	}
 	if (record)
 		fclose(record);
-	printf("%s: %zu %zu\n", text, seen[0], seen[1]);
 	close(p);
 	close(s);
+	if (seen[a->side] < a->at + wanted(a) + !wanted(a))
+		return false;
+	printf("%s: %zu %zu\n", text, seen[0], seen[1]);
+	return true;
 }
 
 static int way(int port, const char *ip, int target, char **attacks)
@@ -206,8 +211,8 @@ static int way(int port, const char *ip, int target, char **attacks)
 	while ((p = accept(listener, NULL, NULL)) >= 0) {
 		struct attack a = *attacks ? parse(*attacks) : none;
 
-		serve(p, connect_to(ip, target), &a, *attacks ? *attacks : "none");
-		attacks += !!*attacks;
+		if (serve(p, connect_to(ip, target), &a, *attacks ? *attacks : "none"))
+			attacks += !!*attacks;
 	}
 	die("accept");
 	return 1;
