@@ -84,7 +84,7 @@ demo: ## two machines: replicate, freeze, kill the primary, recover, prove it (S
 	@$(MAKE) -C tests/qemu BUILD=$(BUILD) demo
 	@/usr/bin/python3 tests/qemu/demo.py $(if $(SEED),--seed $(SEED))
 
-check: ## every test that fits 30 minutes; ends with "N passed, N failed"
+check: ## every test that fits 35 minutes; ends with "N passed, N failed"
 	@scripts/setup check
 	@scripts/run-suites check
 

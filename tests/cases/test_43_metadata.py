@@ -69,6 +69,7 @@ def metadata_pages(disk):
             yield at, page
 
 
+@pytest.mark.long
 def test_swapped_devices(pair):
     """Two volumes of one pair and one shared key: what is of the one is of no use to the other."""
     pair.use_key()
@@ -148,6 +149,7 @@ def wrapped_with(pair, side):
     return dict(line.split(" = ", 1) for line in out.splitlines() if " = " in line)["superblock.wrapped_with"]
 
 
+@pytest.mark.long
 def test_rotated_and_retired(pair):
     """Then stopped and started, or dead and started: the new key alone opens both sides' metadata."""
     pair.create(size=SIZE, start=False)
