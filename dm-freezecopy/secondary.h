@@ -87,7 +87,7 @@ int fzc_secondary_rx_payload(void *ctx, void *cookie, int err);
 int fzc_secondary_open_init(struct fzc_secondary *sec);
 void fzc_secondary_open_exit(struct fzc_secondary *sec);
 u64 fzc_secondary_open_bytes(const struct fzc_secondary *sec);
-/* Does what came verify, block by block?  -EBADMSG and the block's number. */
+/* Does what came verify, and decompress, block by block?  -EBADMSG and the block's number. */
 int fzc_secondary_check(struct fzc_secondary *sec, struct fzc_recv *r, u64 *block);
 /* Note the tags of what goes to its slots on @which. */
 int fzc_secondary_note(struct fzc_secondary *sec, struct fzc_recv *r, u8 which);

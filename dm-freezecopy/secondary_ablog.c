@@ -187,7 +187,7 @@ static int check(struct fzc_recv *r)
 		return 0;
 	if (err == -EBADMSG)
 		scnprintf(why, sizeof(why),
-			  "frame: the tag of block %llu, expected that of the stage's key: forged or damaged on the way",
+			  "frame: block %llu does not verify, expected one under the stage's key: forged or damaged on the way",
 			  block);
 	else
 		scnprintf(why, sizeof(why), "block %llu cannot be checked: %pe", block,

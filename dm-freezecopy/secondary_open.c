@@ -30,6 +30,19 @@ static void clear_rest(struct page **pages, u32 length, u32 bytes)
 		memset(page_address(pages[i]) + at, 0, PAGE_SIZE - at);
 }
 
+/* Can it be opened?  What it is then is of no interest. */
+static int try_block(struct fzc_secondary *sec, const u8 *key, const struct fzc_tag *tag,
+		     u64 block, struct page **pages)
+{
+	struct page **scratch = sec->open->scratch;
+	int err = fzc_block_decrypt(sec->open->checker, key, tag, block, pages, scratch);
+
+	if (err || !tag->packed)
+		return err;
+	return fzc_decompress(sec->decompressor, tag->packed, scratch, le32_to_cpu(tag->length),
+			      fzc_dev_block_bytes(&sec->dev, block));
+}
+
 int fzc_secondary_check(struct fzc_secondary *sec, struct fzc_recv *r, u64 *block)
 {
 	struct fzc_dev *dev = &sec->dev;
@@ -42,8 +55,7 @@ int fzc_secondary_check(struct fzc_secondary *sec, struct fzc_recv *r, u64 *bloc
 		struct page **pages = &r->page[i * pages_of_block(dev)];
 
 		*block = r->rx->first + i;
-		err = fzc_block_decrypt(sec->open->checker, key, &r->tag[i], *block, pages,
-					sec->open->scratch);
+		err = try_block(sec, key, &r->tag[i], *block, pages);
 		clear_rest(pages, le32_to_cpu(r->tag[i].length), fzc_dev_block_bytes(dev, *block));
 		cond_resched();
 	}
