@@ -40,6 +40,9 @@ def devices(pair, side):
 
 
 def blank(pair):
+    """Another volume: what was written to the one before is forgotten."""
+    for machine in pair.machines.both:
+        machine.forget_logs()
     for side in ("primary", "secondary"):
         for serial in ("meta", *DIFFS[side]):
             Disk(pair.side(side), serial).write(0, bytes(META))

@@ -118,11 +118,10 @@ def test_forged_slots(pair, verify):
         assert pair.status("secondary")["image"] == 1
     else:
         r = pair.secondary.run(f"dd if={DEVICE} of=/dev/null bs=4096 count=256 iflag=direct conv=noerror", check=False)
-        # but for the few that were merged before
-        shown = forged - r.err.count("error reading")
-        assert shown < forged / 2
+        bad = r.err.count("error reading")
         go_on(pair)
-        assert pair.status("secondary")["damaged"] == forged - shown
+        # a batch of the merge had been read before
+        assert forged / 2 < pair.status("secondary")["damaged"] <= bad <= forged
         says(pair.secondary, since, "the staged content does not match its checksum or tag")
     # the primary has it all, and sends it again
     for _ in range(2):
