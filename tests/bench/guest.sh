@@ -530,6 +530,27 @@ measure_16tib() {
 	measure_size 16tib $((1 << 35)) 65536 $((1 << 20))
 }
 
+# One job and two on dm-linear and on a primary without a peer, round by round: what else the machine
+# does that emulates this one falls on all of them.
+measure_cpus() {
+	fz_pair
+	dmsetup remove s
+	fill /dev/mapper/p
+	fill /dev/ram7
+	dmsetup create l --table "0 $sectors linear /dev/ram7 0"
+	for round in 1 2 3 4 5 6 7; do
+		for device in l p; do
+			for jobs in 1 2; do
+				load "cpus-$device-$jobs" "/dev/mapper/$device" --rw=randwrite --bs=4k --norandommap --time_based \
+					--runtime=2 --numjobs="$jobs" --group_reporting
+			done
+		done
+		progress "  round $round"
+	done
+	dmsetup remove l
+	fz_end
+}
+
 # profile CASE DEVICE WORD...: a load under perf, whose clock is the guest's, an instruction a nanosecond
 profile() {
 	profile_case=$1 profile_device=$2
