@@ -375,8 +375,8 @@ copy_over() {
 	moved "catch-up-$1" "$begin" $((copy_mib * 1048576))
 
 	fill /dev/mapper/p "$copy_mib"
-	begin=$(now)
 	freezectl freeze p --wait cut >/dev/null
+	begin=$(now)	# what is delivered until @left is read is not counted, its time is
 	left=$(field p freeze_left)
 	freezectl wait p "image=$(field p freeze)" >/dev/null
 	moved "drain-$1" "$begin" $((left * 4096))
