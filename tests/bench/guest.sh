@@ -326,6 +326,11 @@ measure_slow() {
 	fz_end
 }
 
+# Bytes that the other side lacks.  Time is counted from before this is asked.
+lacking() {
+	echo $((($(field p unsent) + $(field p inflight)) * 4096))
+}
+
 # moved CASE BEGIN BYTES
 moved() {
 	figure "$1" bytes_per_s $(($3 * 1000 / (($(now) - $2) / 1000000)))
@@ -362,8 +367,9 @@ copy_over() {
 	primary copy
 	freezectl wait p connected >/dev/null
 	begin=$(now)
+	left=$(lacking)
 	fz_in_sync
-	moved "first-copy-$1" "$begin" $((copy_mib * 1048576))
+	moved "first-copy-$1" "$begin" "$left"
 	fz_image
 
 	dmsetup suspend --nolockfs s
@@ -371,8 +377,9 @@ copy_over() {
 	dmsetup resume s
 	freezectl wait p connected >/dev/null
 	begin=$(now)
+	left=$(lacking)
 	fz_in_sync
-	moved "catch-up-$1" "$begin" $((copy_mib * 1048576))
+	moved "catch-up-$1" "$begin" "$left"
 
 	fill /dev/mapper/p "$copy_mib"
 	freezectl freeze p --wait cut >/dev/null
@@ -400,8 +407,9 @@ measure_compress() {
 		primary "$how"
 		freezectl wait p connected >/dev/null
 		begin=$(now)
+		left=$(lacking)
 		fz_in_sync
-		moved "compress-$how" "$begin" $((copy_mib * 1048576))
+		moved "compress-$how" "$begin" "$left"
 		figure "compress-$how" tx "$(field p tx)"
 		figure "compress-$how" mem_io "$(field p mem_io)"
 		copied_end
@@ -421,8 +429,9 @@ measure_crypto() {
 		primary copy
 		freezectl wait p connected >/dev/null
 		begin=$(now)
+		left=$(lacking)
 		fz_in_sync
-		moved "crypto-$how" "$begin" $((copy_mib * 1048576))
+		moved "crypto-$how" "$begin" "$left"
 		[ "$how" = clear ] || [ "$(field p cipher)" = "$how" ]
 		copied_end
 	done
