@@ -10,6 +10,7 @@
 #include <linux/device-mapper.h>
 #include <linux/file.h>
 #include <linux/fs.h>
+#include <linux/hrtimer.h>
 #include <linux/version.h>
 
 /* -- limits of a queue */
@@ -46,6 +47,19 @@ static inline void fzc_limit_zeroing(struct queue_limits *limits, unsigned int s
 #else
 #define fzc_sha256_state	sha256_state
 #endif
+
+/* -- timers: a function of a softirq, so many nanoseconds from a start on */
+
+static inline void fzc_timer_init(struct hrtimer *timer,
+				  enum hrtimer_restart (*function)(struct hrtimer *timer))
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 13, 0)
+	hrtimer_setup(timer, function, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
+#else
+	hrtimer_init(timer, CLOCK_MONOTONIC, HRTIMER_MODE_REL_SOFT);
+	timer->function = function;
+#endif
+}
 
 /* -- how dm_get_device() opens */
 

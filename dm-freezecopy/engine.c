@@ -39,7 +39,9 @@ static void op_ended(void *ctx, int err)
 	 */
 	spin_lock_irqsave(&dev->lock, flags);
 	llist_add(&op->ended, &dev->engine.ended);
-	queue_work(dev->wq, &dev->engine.work);
+	/* what ends while the worker submits it is reaped by its next round */
+	if (current_work() != &dev->engine.work)
+		queue_work(dev->wq, &dev->engine.work);
 	spin_unlock_irqrestore(&dev->lock, flags);
 }
 

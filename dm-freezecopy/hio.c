@@ -4,6 +4,7 @@
 #include <linux/mm.h>
 #include <linux/sizes.h>
 #include <linux/slab.h>
+#include "compat.h"
 #include "dev.h"
 #include "hio.h"
 
@@ -11,6 +12,9 @@
 #define SPOTS		64	/* blocks asked for under one hold of the lock */
 #define FILL_BYTES	SZ_1M	/* memory for blocks being completed, but at least 2 blocks */
 #define MAX_FILLS	64U
+#define GATHER_NS	(200 * NSEC_PER_USEC)
+#define MAX_CROWD	64U
+#define TRY_EVERY	64U	/* wakes */
 
 /* A part of a host bio: a run of blocks with the same place. */
 struct part {
@@ -90,6 +94,44 @@ static void pace(struct fzc_dev *dev, struct fzc_hio *h)
 	queue_delayed_work(dev->wq, &s->pace_work, max_t(long, h->late_at - jiffies, 1));
 }
 
+/*
+ * What a parked write waits for serves all that are parked by then, above all
+ * the page of region flags.  So many are waited for as came in GATHER_NS when
+ * that was tried last, but never for longer than that.
+ */
+static void park(struct fzc_dev *dev, struct bio *bio)
+{
+	struct fzc_hio_set *s = &dev->hio;
+
+	lockdep_assert_held(&dev->lock);
+	bio_list_add(&s->parked, bio);
+	if (++s->nparked >= s->crowd) {
+		if (s->gathering)
+			hrtimer_try_to_cancel(&s->gather);
+		s->gathering = false;
+		fzc_engine_kick(dev);
+	} else if (!s->gathering) {
+		s->gathering = true;
+		hrtimer_start(&s->gather, ns_to_ktime(GATHER_NS), HRTIMER_MODE_REL_SOFT);
+	}
+}
+
+static enum hrtimer_restart gathered(struct hrtimer *timer)
+{
+	struct fzc_dev *dev = container_of(timer, struct fzc_dev, hio.gather);
+	struct fzc_hio_set *s = &dev->hio;
+	unsigned long flags;
+
+	spin_lock_irqsave(&dev->lock, flags);
+	if (s->gathering) {	/* else the crowd came just now */
+		s->gathering = false;
+		s->crowd = s->nparked;
+		fzc_engine_kick(dev);
+	}
+	spin_unlock_irqrestore(&dev->lock, flags);
+	return HRTIMER_NORESTART;
+}
+
 /* A first content that is whole needs no completing. */
 static void simplify(const struct fzc_hio *h, u64 block, struct fzc_spot *spot)
 {
@@ -163,8 +205,7 @@ static int begin(struct fzc_dev *dev, struct bio *bio)
 		pace(dev, h);
 		fallthrough;
 	case FZC_GO_PARK:
-		bio_list_add(&s->parked, bio);
-		fzc_engine_kick(dev);
+		park(dev, bio);
 		return DM_MAPIO_SUBMITTED;
 	default:
 		return DM_MAPIO_KILL;
@@ -243,7 +284,7 @@ static bool finish(struct fzc_dev *dev, struct bio *bio)
 		h->status = BLK_STS_OK;
 		h->diff = false;
 		h->diff_err = false;
-		bio_list_add(&dev->hio.parked, bio);
+		park(dev, bio);
 		fzc_engine_kick(dev);
 		break;
 	case FZC_HIO_WAIT:
@@ -648,14 +689,18 @@ static void mixed_work(struct work_struct *work)
 
 void fzc_hio_wake(struct fzc_dev *dev)
 {
+	struct fzc_hio_set *s = &dev->hio;
 	struct bio_list list;
 	struct bio *bio;
 	unsigned long flags;
 	int r;
 
 	spin_lock_irqsave(&dev->lock, flags);
-	list = dev->hio.parked;
-	bio_list_init(&dev->hio.parked);
+	list = s->parked;
+	bio_list_init(&s->parked);
+	s->nparked = 0;
+	if (++s->wakes % TRY_EVERY == 0)
+		s->crowd = MAX_CROWD;
 	spin_unlock_irqrestore(&dev->lock, flags);
 
 	while ((bio = bio_list_pop(&list))) {
@@ -677,6 +722,8 @@ static void pace_work(struct work_struct *work)
 void fzc_hio_stop(struct fzc_dev *dev)
 {
 	cancel_delayed_work_sync(&dev->hio.pace_work);
+	hrtimer_cancel(&dev->hio.gather);
+	dev->hio.gathering = false;
 }
 
 void fzc_hio_synced(struct fzc_dev *dev, u64 ticket, int err)
@@ -733,6 +780,7 @@ int fzc_hio_init(struct fzc_dev *dev, const struct fzc_hio_ops *ops)
 	bio_list_init(&s->parked);
 	bio_list_init(&s->mixed);
 	bio_list_init(&s->waiting);
+	fzc_timer_init(&s->gather, gathered);
 	INIT_WORK(&s->mixed_work, mixed_work);
 	INIT_DELAYED_WORK(&s->pace_work, pace_work);
 	INIT_WORK(&s->fill_work, fill_work);

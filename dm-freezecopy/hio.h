@@ -7,6 +7,7 @@
 #define FZC_HIO_H
 
 #include <linux/bio.h>
+#include <linux/hrtimer.h>
 #include <linux/wait.h>
 #include <linux/workqueue.h>
 #include "core/types.h"
@@ -83,6 +84,11 @@ struct fzc_hio_set {
 	struct bio_list parked;		/* device's lock, as the next two */
 	struct bio_list mixed;		/* to be carried out in parts */
 	struct bio_list waiting;	/* for a ticket */
+	struct hrtimer gather;		/* who is parked has waited for others long enough */
+	bool gathering;			/* device's lock, as the next: it runs */
+	u32 nparked;
+	u32 crowd;			/* so many are waited for */
+	u32 wakes;
 	struct work_struct mixed_work;
 	struct bio_set parts;
 	bool can_zero;			/* data executes write-zeroes */
@@ -114,6 +120,12 @@ int fzc_hio_endio(struct fzc_dev *dev, struct bio *bio, blk_status_t *error);
 static inline bool fzc_hio_parked(const struct fzc_hio_set *s)
 {
 	return !bio_list_empty(&s->parked);
+}
+
+/* Are there any, and more about to come, so that it is too early?  Under the device's lock. */
+static inline bool fzc_hio_gathers(const struct fzc_hio_set *s)
+{
+	return s->gathering;
 }
 
 /* Parked bios may try again.  Sleeps. */

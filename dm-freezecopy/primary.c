@@ -60,6 +60,7 @@ static bool primary_next(struct fzc_dev *dev, struct fzc_act *act, struct fzc_pa
 	bool more;
 
 	pr->core.merge_hold = hold_merge(pr);
+	pr->core.in.gather = fzc_hio_gathers(&dev->hio);
 	more = fzc_p_next(&pr->core, act, page);
 	if (more && act->kind == FZC_ACT_COPY)
 		batch_begins(pr);

@@ -541,7 +541,8 @@ bool fzc_intent_next(struct fzc_intent *in, struct fzc_act *act, struct fzc_page
 		return true;
 	}
 	ckpt_step(in);
-	if (in->regions_wanted && !in->regions_writing) {
+	if (in->regions_wanted && !in->regions_writing &&
+	    (!in->gather || in->ckpt == FZC_CKPT_CLEAR)) {
 		in->regions_wanted = false;
 		in->regions_writing = true;
 		encode_regions(in, page);

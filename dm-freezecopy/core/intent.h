@@ -52,6 +52,7 @@ struct fzc_intent {
 	bool ckpt_err;
 	bool flushing;
 	u32 writing[2];		/* page writes in flight, by area */
+	bool gather;		/* the shell's: more writes are about to want regions */
 	bool hold;		/* the owner's superblock does not name the areas yet */
 	bool sync_wanted;	/* owner: flush data, diff and index, then call _synced() */
 	bool sb_dirty;		/* owner: write the superblock */

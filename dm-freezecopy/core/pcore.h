@@ -125,6 +125,7 @@ struct fzc_pcore {
 
 	/* the gate and the freeze */
 	u32 writes;		/* host writes that hold the gate */
+	bool place_awaited;	/* one waits for a divert of its block */
 	u32 again;		/* that begin again, parts of them done: no cut may be made */
 	bool gate_closed;
 	u8 phase;		/* enum fzc_phase */

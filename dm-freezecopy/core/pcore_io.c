@@ -59,8 +59,10 @@ enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last, bool lat
 	/* R4: a parked write holds nothing */
 	if (p->gate_closed)
 		return FZC_GO_PARK;
-	if (mixed && !places_free(p, first, last, &need))
+	if (mixed && !places_free(p, first, last, &need)) {
+		p->place_awaited = true;
 		return FZC_GO_PARK;
+	}
 	if (need) {
 		go = fzc_p_divert(p, first, last, need, late);
 		if (go != FZC_GO_MIXED)
@@ -103,7 +105,8 @@ static void end_block(struct fzc_pcore *p, u64 b, int err, bool *retry)
 		fzc_slot_filled(&p->slots, slot);
 	} else if (!err) {
 		fzc_slot_filled(&p->slots, slot);
-		p->wake = true;
+		p->wake |= p->place_awaited;
+		p->place_awaited = false;
 	} else {
 		fzc_slot_cancel(&p->slots, slot);
 		p->wake = true;

@@ -19,6 +19,7 @@ import argparse
 import csv
 import json
 import re
+import statistics
 import subprocess
 import sys
 from pathlib import Path
@@ -42,8 +43,9 @@ SPDX = "<!-- SPDX-License-Identifier: " + "GPL-2.0-only -->"
 # What is run, in this order: what is compared with each other in one guest.
 QUICK = ("local", "drbd_alone", "alone", "cold", "frozen")
 GUESTS = (QUICK, ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy",), ("compress",), ("crypto",),
-          ("commit", "merge", "restart"), ("1tib", "16tib"))
+          ("commit", "merge", "restart"), ("1tib", "16tib"), ("cpus",))
 PARTS = tuple(part for guest in GUESTS for part in guest)
+TIMED = ("cpus",)	# in the time of the machine that emulates: rounds, their median and its spread
 LINKS = {"20mbit": "20 Mbit/s 25 ms", "100mbit": "100 Mbit/s 100 ms", "1gbit": "1 Gbit/s 1 ms",
          "lossy": "100 Mbit/s 25 ms, 1 % loss"}
 
@@ -66,6 +68,7 @@ class Row:
         if self.goal is not None:
             met = ratio <= self.goal if self.most else ratio >= self.goal
         return {"case": self.case, "metric": self.metric, "value": value, "unit": self.unit, "text": self.text,
+                "spread": figures[self.case].get("spread"),
                 "against": self.against, "ratio": ratio, "goal": self.goal, "at_most": self.most, "met": met}
 
 
@@ -125,6 +128,10 @@ ROWS = [
     Row("memory of block sets, bytes a block, against 5 bits and 1 %", "1tib", "map_bits", "bit", 5, 1.01, most=True),
     *(Row(f"create and connect, {text}", case, "create_ns", "ns")
       for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks"))),
+    *(iops(f"two processors, {text}, {jobs}, write", f"cpus-{case}-{n}", f"cpus-{case}-1" if n == 2 else None)
+      for case, text in (("l", "dm-linear"), ("p", "not connected")) for n, jobs in ((1, "one job"), (2, "two jobs"))),
+    Row("two processors, two jobs against one, not connected against dm-linear", "cpus-p-2", "scale", "",
+        "cpus-l-2"),
 ]
 
 
@@ -137,13 +144,22 @@ def fio_figures(text):
             "p99_us": way["clat_ns"]["percentile"]["99.000000"] / 1000, "max_us": way["lat_ns"]["max"] / 1000}
 
 
+def rounds(of, iops_now):
+    """The median of rounds that were made one after the other, and how far apart they are."""
+    of["rounds"] = [*of.get("rounds", []), iops_now]
+    of["iops"] = statistics.median(of["rounds"])
+    of["spread"] = (max(of["rounds"]) - min(of["rounds"])) / of["iops"]
+
+
 def parse(out):
     figures = {}
     for part in out.split("\n" + MARK)[1:]:
         case, key, *rest = part.split(maxsplit=2)
         of = figures.setdefault(case, {})
         if key == "fio":
-            of.update(fio_figures(rest[0]))
+            of.update(new := fio_figures(rest[0]))
+            if case.split("-")[0] in TIMED:
+                rounds(of, new["iops"])
         elif rest:
             of[key] = float(rest[0].split()[0])
     for of in figures.values():
@@ -151,6 +167,9 @@ def parse(out):
             of["synced_bytes_per_s"] = of["bytes"] * 1e9 / of["total_ns"]
         if "mem_maps" in of:
             of["map_bits"] = of["mem_maps"] * 8 / of["blocks"]
+    for case in ("cpus-l", "cpus-p"):
+        if f"{case}-2" in figures:
+            figures[f"{case}-2"]["scale"] = figures[f"{case}-2"]["iops"] / figures[f"{case}-1"]["iops"]
     return figures
 
 
@@ -183,8 +202,9 @@ plot $rows using (0.5 * $2):0:(0.5 * $2):(0.35):ytic(1) with boxxyerror linecolo
 """, text=True, check=True)
 
 
-def amount(value):
-    return f"{value:,.{0 if value >= 100 else 3}f}"
+def amount(r):
+    text = f"{r['value']:,.{0 if r['value'] >= 100 else 3}f} {r['unit']}".rstrip()
+    return text if r["spread"] is None else f"{text}, spread {100 * r['spread']:.0f} %"
 
 
 def markdown(results):
@@ -194,7 +214,7 @@ def markdown(results):
         ratio = "" if r["ratio"] is None else f"{r['ratio']:.3f}"
         goal = "" if r["goal"] is None else f"{'<=' if r['at_most'] else '>='} {r['goal']}: " + \
             ("met" if r["met"] else "**not met**")
-        yield f"| {r['text']} | {amount(r['value'])} {r['unit']} | {ratio} | {r['against'] or ''} | {goal} |"
+        yield f"| {r['text']} | {amount(r)} | {ratio} | {r['against'] or ''} | {goal} |"
 
 
 def commit_now():
@@ -259,12 +279,12 @@ def profiles(out):
 
 
 def report(results):
-    print(f"{'':<62} {'measured':>14}      {'ratio':>9}  {'goal':>7}")
+    print(f"{'':<72} {'measured':>26} {'ratio':>9}  {'goal':>7}")
     for r in results:
         ratio = "" if r["ratio"] is None else f"{r['ratio']:9.3f}"
         goal = "" if r["goal"] is None else f"{'<=' if r['at_most'] else '>='} {r['goal']}"
         met = {None: "", True: "met", False: "NOT MET"}[r["met"]]
-        print(f"{r['text']:<62} {amount(r['value']):>14} {r['unit']:<4} {ratio:>9}  {goal:>7}  {met}")
+        print(f"{r['text']:<72} {amount(r):>26} {ratio:>9}  {goal:>7}  {met}")
 
 
 def gate(results, path):
@@ -299,7 +319,8 @@ def run(folder, parts, seconds):
     words = f"ios={IOS} seconds={seconds} copy_mib=64\n"
     script = words + (HERE / "guest.sh").read_text() + "".join(
         f"progress {p}\nmeasure_{p}\n" for p in parts)
-    out = icount.run(script, memory=3072, timeout=MOST * len(parts))
+    out = icount.run(script, memory=3072, timeout=MOST * len(parts),
+                     processor=icount.TWO_CPUS if parts[0] in TIMED else None)
     (folder / f"guest-{parts[0]}.log").write_text(out)
     return "\n" + out
 

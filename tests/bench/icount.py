@@ -17,6 +17,8 @@ import machines as vm  # noqa: E402
 
 # A byte-wise string instruction would count once a byte.
 CLOCK = ["-accel", "tcg,thread=single", "-icount", "shift=0,sleep=off", "-smp", "1", "-cpu", "max,-la57,-erms,-fsrm"]
+# Instead: two processors, each a thread here, in the time that passes here.
+TWO_CPUS = ["-accel", "tcg,thread=multi", "-smp", "2", "-cpu", "max,-la57"]
 
 PROGRESS = "progress: "
 
@@ -49,7 +51,7 @@ def _wait(guest, console, timeout):
         raise GuestError(f"QEMU ended with {guest.returncode}\n{vm.tail(console)}")
 
 
-def run(script, memory=768, timeout=1800):
+def run(script, memory=768, timeout=1800, processor=None):
     """What @script printed, stderr too; GuestError when it failed or did not end."""
     with tempfile.TemporaryDirectory(prefix="freezecopy-") as folder:
         folder = Path(folder)
@@ -59,7 +61,7 @@ def run(script, memory=768, timeout=1800):
         with open(folder / "result", "wb") as f:
             f.truncate(4 * vm.MIB)
         cmd = ["setpriv", "--pdeathsig", "KILL", "qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot",
-               "-machine", "pc", *CLOCK, "-m", str(memory), "-kernel", vm.GUEST / "vmlinux",
+               "-machine", "pc", *(processor or CLOCK), "-m", str(memory), "-kernel", vm.GUEST / "vmlinux",
                "-initrd", vm.GUEST / "initrd",
                "-append", f"{vm.KERNEL_WORDS} printk.devkmsg=on fz_role=bench fz_init=/usr/sbin/fz-boot", "-serial", f"file:{console}",
                "-device", "virtio-rng-pci", *_disk("root", vm.GUEST / "root.img", "on"),

@@ -523,7 +523,10 @@ static void settle(struct in *in)
 
 static void hold_merge(struct in *in)
 {
-	P.merge_hold = take(in) & 1;
+	u8 hold = take(in);
+
+	P.merge_hold = hold & 1;
+	P.in.gather = hold & 2;
 }
 
 static void forget_io(void)
@@ -625,6 +628,7 @@ static void come_to_rest(void)
 	u32 i, k;
 
 	P.merge_hold = false;
+	P.in.gather = false;
 	fzc_p_freeze_void(&P);
 	for (i = 0; i < FZC_MAX_XFERS; i++)
 		if (T.xfer[i])

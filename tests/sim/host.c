@@ -105,6 +105,21 @@ static bool starved(const struct hop *h)
 	       !fzc_slots_more(&W.p.slots);
 }
 
+/* Is one of the blocks on its way to its first slot, or out of one? */
+static bool pending(const struct hop *h)
+{
+	u64 b = h->first / SPB, last = (h->first + h->n - 1) / SPB;
+
+	for (; b <= last; b++) {
+		u32 slot = fzc_slots_find(&W.p.slots, b);
+		u8 state = slot == FZC_NO_SLOT ? FZC_SLOT_FREE : fzc_slot_state(&W.p.slots, slot);
+
+		if (state == FZC_SLOT_FILLING || state == FZC_SLOT_RETIRING)
+			return true;
+	}
+	return false;
+}
+
 /* It has to wait for a wake-up, or until it is late. */
 static bool parked(struct hop *h, enum fzc_go go)
 {
@@ -114,6 +129,7 @@ static bool parked(struct hop *h, enum fzc_go go)
 		fail("P3: a full difference volume stops a write instead of the freeze");
 	h->woken = false;
 	h->pacing = go == FZC_GO_PACE;
+	h->second = go == FZC_GO_PARK && !W.p.gate_closed && pending(h);
 	h->hungry = go == FZC_GO_PARK && fzc_slots_more(&W.p.slots) &&
 		    W.p.slots.least > W.p.slots.have;
 	if (h->pacing && !h->paced_at) {
@@ -514,6 +530,8 @@ void host_check_woken(void)
 	for (h = W.hop; h < W.hop + MAX_HOPS; h++) {
 		if (h->state != HOP_PARKED || h->woken)
 			continue;
+		if (h->second && !pending(h))
+			fail("P3: a write waits for a divert of its block that has ended");
 		if (h->hungry && !W.p.slots.asked)
 			fail("P3: a write waits for memory that is not looked for any more");
 		if (!h->pacing)

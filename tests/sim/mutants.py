@@ -27,6 +27,8 @@ MUTANTS = [
     ("R1-write", "a write does not wait for a pending divert of its block", "pcore_io.c",
      "		case FZC_SLOT_FILLING:\n		case FZC_SLOT_RETIRING:	/* R12 */",
      "		case FZC_SLOT_RETIRING:	/* R12 */"),
+    ("R1-wake", "a write that waits for a pending divert is not woken when that has ended", "pcore_io.c",
+     "		p->wake |= p->place_awaited;\n", ""),
     ("R1-read", "a read goes to a slot whose first write is pending", "pcore_io.c",
      "	case FZC_SLOT_LIVE:\n	case FZC_SLOT_MERGING:\n		fzc_slot_read_get",
      "	case FZC_SLOT_FILLING:\n	case FZC_SLOT_LIVE:\n	case FZC_SLOT_MERGING:\n"

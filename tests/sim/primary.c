@@ -178,6 +178,7 @@ bool p_step(void)
 	if (W.pstate == DOWN)
 		return false;
 	W.p.merge_hold = !W.calm && chance(20);
+	W.p.in.gather = W.p.merge_hold;
 	check_open();
 	if (!fzc_p_next(&W.p, &act, &page)) {
 		host_check_woken();

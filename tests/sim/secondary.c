@@ -140,6 +140,8 @@ void s_accept(void)
 		return;
 	W.sc = W.offer;
 	W.offer = NULL;
+	if (W.s.commit.number || W.s.sb_want != W.s.sb_done)
+		fail("R15: a session begins while a commit is in progress");
 	fzc_s_connected(&W.s);
 }
 

@@ -147,6 +147,7 @@ struct hop {
 	bool woken;	/* parked: may try again */
 	bool hungry;	/* ...for the memory of slots */
 	bool pacing;	/* parked: for want of a slot */
+	bool second;	/* ...for a divert of its block, or for the end of one */
 	u32 parked_at;	/* parked: since this step, 0: not */
 	u32 paced_at;	/* likewise, because slots are scarce */
 	u64 ticket;

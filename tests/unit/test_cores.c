@@ -731,6 +731,27 @@ TEST(cores_more_writes_than_are_counted)
 	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
 }
 
+/* A divert that ends wakes those who wait for one, and nobody when there are none. */
+TEST(cores_diverts_wake_who_waits_for_one)
+{
+	paired(64);
+	part();
+	CHECK(write_begin(3, 4) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 3, 4, 0, false);
+	CHECK(!cut(true));
+	settle();
+	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
+	settle();
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	CHECK(!P.wake);
+	CHECK(write_begin(4, 4) == FZC_GO_MIXED);
+	settle();
+	CHECK(fzc_p_write_begin(&P, 4, 4, false) == FZC_GO_PARK);
+	fzc_p_write_end(&P, 4, 4, 0, false);
+	CHECK(P.wake);
+	CHECK(fzc_p_write_begin(&P, 4, 4, false) == FZC_GO_MIXED);
+}
+
 /* What waits for a slot is sent first; a write that is refused waits for nothing any more. */
 TEST(cores_writes_that_are_refused_want_nothing)
 {

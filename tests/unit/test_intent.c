@@ -154,3 +154,21 @@ TEST(intent_pages_that_a_flush_lost_are_written_again)
 	close_all();
 	CHECK(G.pages == 2 && fzc_intent_clean(&G.in));
 }
+
+TEST(intent_regions_gather_but_a_checkpoint_does_not_wait)
+{
+	struct fzc_act act;
+
+	set_up();
+	G.in.gather = true;
+	CHECK(fzc_intent_enter(&G.in, 100, 100) == FZC_GO_PARK);
+	CHECK(!fzc_intent_next(&G.in, &act, &G.page));
+	CHECK(fzc_intent_enter(&G.in, 5000, 5000) == FZC_GO_PARK);
+	G.in.gather = false;
+	CHECK(fzc_intent_next(&G.in, &act, &G.page) && act.job == FZC_JOB_REGIONS);
+	fzc_intent_done(&G.in, &act, 0);
+	CHECK(!waits(100) && !waits(5000));	/* one page for both */
+	G.in.gather = true;
+	close_all();
+	CHECK(fzc_intent_clean(&G.in));
+}
