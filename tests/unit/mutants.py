@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: GPL-2.0-only
-"""Take one thing at a time from the proof of the key, from the records' keys and nonces, or from what signs
-metadata, and see whether the unit tests notice.
+"""Take one thing at a time from the proof of the key, from the keys and nonces of records and blocks, from what
+signs metadata, or from a rule that the simulator seldom gets to, and see whether the unit tests notice.
 
 usage: mutants.py BUILD-FOLDER [NAME...]"""
 
@@ -90,6 +90,33 @@ MUTANTS = {"auth": [
     ("supers-format", "a newer formatting counts", "(is_formatting(page[pick]) && !is_formatting(page[!pick]))", "0"),
     ("supers-foreign", "superblocks of two volumes will do",
      "page[!pick]->head.format != page[pick]->head.format ||", ""),
+], "tags": [
+    ("block-salt", "a key is for all connections", "	memcpy(context, tag->salt, FZC_SALT_BYTES);\n",
+     "	memset(context, 0, FZC_SALT_BYTES);\n"),
+    ("block-epoch", "a key is for any number of frames", "	memcpy(context + FZC_SALT_BYTES, &n, 8);\n",
+     "	memset(context + FZC_SALT_BYTES, 0, 8);\n"),
+    ("block-same", "frames of another key are taken for ones of the same", "a->cipher == b->cipher && epoch(a) == epoch(b) &&",
+     "a->cipher == b->cipher &&"),
+    ("block-index", "the blocks of a frame have one nonce", "	memcpy(nonce, &tag->index, 4);\n", "	memset(nonce, 0, 4);\n"),
+    ("block-frame", "frames have one nonce", "	memcpy(nonce + 4, &tag->frame, 8);\n", "	memset(nonce + 4, 0, 8);\n"),
+    ("block-number", "a block may be put in another's place", "	memcpy(ad, &number, 8);\n", ""),
+    ("block-length", "its length is not authenticated", "	memcpy(ad + 8, &tag->length, 4);\n", ""),
+    ("block-packed", "nor whether it is compressed", "	ad[12] = tag->packed;\n", ""),
+    ("tag-cipher", "any cipher is taken from a disk", "(tag->cipher == FZC_CIPHER_AES_GCM || tag->cipher == FZC_CIPHER_CHACHA) &&\n"
+     "	       ", ""),
+    ("tag-long", "what is compressed may be longer than its block", "length &&\n		       length < bytes;", "length;"),
+    ("tag-sum", "blocks may have less than the payload", "	if (!left)\n		return 0;", "	return 0;"),
+    ("tag-left", "...or more", " || length > left ||", " ||"),
+], "score_session": [
+    ("downgrade", "blocks in the clear are staged where all are encrypted",
+     "!(flags & FZC_WIRE_ENCRYPTED) == !(staged && s->sb.flags & FZC_SB_ENCRYPTED) &&", ""),
+    ("no-stage-key", "a session without the stage's key will do", "if (has_key(n) == !(sb->flags & FZC_SB_ENCRYPTED))", "if (0)"),
+], "score": [
+    ("tags-failed", "tags that could not be written count as written", "	if (err) {\n		s->sync_err = err;\n		fzc_s_trouble(s, act->dev,",
+     "	if (err) {\n		s->sync_err = act->kind == FZC_ACT_TAGS ? 0 : err;\n		fzc_s_trouble(s, act->dev,"),
+], "intent": [
+    ("R5-failed", "a region stays open though the write that clears its flag may be there", "			set_closed(in, r);	/* failed",
+     "			err ? (void)(in->state[r] = OPEN) : set_closed(in, r);	/* failed"),
 ]}
 
 
@@ -104,7 +131,7 @@ def failures(folder, name, parts):
     exe = folder / name
     subprocess.run(["cc", *CFLAGS, "-o", exe, *parts, "-lcrypto"], check=True)
     said = []
-    for word in ("auth", "volkey", "cores"):
+    for word in ("auth", "volkey", "cores", "tags", "intent"):
         run = subprocess.run([exe, word], capture_output=True, text=True, timeout=120, check=False)
         said += [line for line in run.stdout.splitlines() if line.startswith("FAIL")]
         said += ["it died"] if run.returncode not in (0, 1) else []

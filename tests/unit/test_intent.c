@@ -11,6 +11,7 @@ static struct {
 	struct fzc_page page;
 	u32 pages;	/* of the bitmaps, written */
 	bool flush_fails;
+	bool clearing_fails;	/* the write that takes flags away */
 } G;
 
 static void set_up(void)
@@ -30,9 +31,12 @@ static void carry_out(void)
 
 	for (;;) {
 		if (fzc_intent_next(&G.in, &act, &G.page)) {
+			bool fails = act.kind == FZC_ACT_FLUSH ? G.flush_fails :
+				     act.job == FZC_JOB_REGIONS && G.in.ckpt == FZC_CKPT_CLEAR &&
+				     G.clearing_fails;
+
 			G.pages += act.job == FZC_JOB_CKPT_PAGE;
-			fzc_intent_done(&G.in, &act,
-					act.kind == FZC_ACT_FLUSH && G.flush_fails ? -EIO : 0);
+			fzc_intent_done(&G.in, &act, fails ? -EIO : 0);
 		} else if (G.in.sync_wanted) {
 			G.in.sync_wanted = false;
 			fzc_intent_synced(&G.in, 0);
@@ -153,6 +157,19 @@ TEST(intent_pages_that_a_flush_lost_are_written_again)
 	G.flush_fails = false;
 	close_all();
 	CHECK(G.pages == 2 && fzc_intent_clean(&G.in));
+}
+
+/* R5: it may have got to the disk all the same, and the region's next write needs its flag. */
+TEST(intent_flag_that_may_be_gone_is_set_again)
+{
+	set_up();
+	CHECK(waits(100));
+	G.clearing_fails = true;
+	close_all();
+	CHECK(G.in.failed && G.in.ckpt_err);
+	CHECK(fzc_intent_enter(&G.in, 101, 101) != FZC_GO_DATA);
+	G.in.failed = false;
+	CHECK(waits(101));
 }
 
 TEST(intent_regions_gather_but_a_checkpoint_does_not_wait)
