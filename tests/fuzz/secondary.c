@@ -695,6 +695,8 @@ static const u8 twice[] = { COPIED, DATA, 0, 1, DATA, 0, 1, DATA_END, 4, DATA_EN
 static const u8 kept[] = { COPIED, ONE(1), ONE(2), SETTLE, CRASH, MEET, ONE(3), IMAGE };
 static const u8 folded[] = { COPIED, ONE(1), FREEZE, 0, SETTLE, AHEAD(1), AHEAD(2), SETTLE,
 			     ABORT, 0, SETTLE, CRASH, MEET, ONE(6), IMAGE };
+/* tags that are not written, and lost */
+static const u8 untagged[] = { COPIED, ONE(1), RUN, 3, 0, 0, 0, 3, SETTLE, CRASH, MEET, ONE(2), IMAGE };
 /* the primary goes on, with another stage's key */
 static const u8 other_key[] = { COPIED, ONE(1), SETTLE, PART, SETTLE, CONNECT, HELLO, 0, SETTLE,
 				SESSION, 0x21, 0, 0, 0, 0, 0, 9, SETTLE, IMAGE };
@@ -724,7 +726,7 @@ static void seeds(void (*emit)(const void *data, size_t len))
 	} more[] = {
 		{ early, sizeof(early) }, { miscounted, sizeof(miscounted) },
 		{ twice, sizeof(twice) }, { kept, sizeof(kept) }, { folded, sizeof(folded) },
-		{ other_key, sizeof(other_key) },
+		{ untagged, sizeof(untagged) }, { other_key, sizeof(other_key) },
 	};
 	u8 buf[MAX_SEED];
 	u32 n, len;
