@@ -134,6 +134,9 @@ static int rx_session(struct fzc_score *s, const struct fzc_session *n)
 	if (has_key(n) == !(sb->flags & FZC_SB_ENCRYPTED))
 		return session_refused(s, has_key(n) ? "a stage key, expected none" :
 						       "no stage key, expected one");
+	/* a pair has one: what is staged, and perhaps committed, would be lost with it */
+	if (!blank && fzc_memneq(n->stage_key, sb->keys.stage, sizeof(n->stage_key)))
+		return session_refused(s, "another stage key");
 	s->session = *n;
 	s->session_new = true;
 	s->hold = true;

@@ -21,5 +21,7 @@ void primary_end(void);
 u32 secondary_seed(u32 n, u8 *buf);
 u32 primary_seed(u32 n, u8 *buf);
 #define MAX_SEED	256
+/* In the first byte of an input: the blocks are encrypted in the stages. */
+#define ENCRYPTS	0x20
 
 #endif /* FUZZ_CORES_H */

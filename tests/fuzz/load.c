@@ -67,12 +67,14 @@ void image_take(u8 n)
 	keys = &img->keys;
 	shell_make(img->second, img->slots[0], img->slots[1]);
 	W.opts = img->opts;
+	W.geo.tagged = W.second && W.opts.encrypt;
 	for (i = 0; i < FZC_NR_DEVS; i++) {
 		W.cur[i].used = img->disk[i].used;
 		for (p = 0; p < MAX_PAGES; p++)
 			if (img->disk[i].used >> p & 1)
 				W.cur[i].page[p] = img->disk[i].page[p];
 		memcpy(W.cur[i].val, img->disk[i].val, sizeof(W.cur[i].val));
+		memcpy(W.cur[i].tag, img->disk[i].tag, sizeof(W.cur[i].tag));
 	}
 	W.errors = true;
 }
@@ -91,6 +93,7 @@ void image_damage(struct in *in)
 	static const u8 devs[] = { FZC_META, FZC_META, FZC_DIFF, FZC_DIFF_B };
 	u8 n = take(in) % 8, where, how;
 
+	W.damaged = n;
 	while (n--) {
 		struct fzc_page *page;
 		struct disk *d;

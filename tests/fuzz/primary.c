@@ -346,6 +346,7 @@ static void hello(struct in *in)
 	if (twist) {
 		h->role = twist & 3 ?: FZC_SECONDARY;
 		h->recovered = (twist & 12) == 12;
+		h->encrypted ^= (twist & 12) == 8;
 		h->merging = twist & 16;
 		h->direct = twist & 32;
 		if (twist & 64)		/* it says that it has committed what runs */
@@ -691,6 +692,8 @@ static void run(const u8 *data, size_t len)
 	shell_make(false, slots[c & 3], 0);
 	W.opts.pair = fresh_id();
 	W.opts.identical = c & 4;
+	if (c & ENCRYPTS)
+		shell_encrypt();
 	primary_begin(true);
 	T.thorough = !(c & 0x18);
 	boot();
@@ -749,10 +752,14 @@ u32 primary_seed(u32 n, u8 *buf)
 static void seeds(void (*emit)(const void *data, size_t len))
 {
 	u8 buf[MAX_SEED];
-	u32 n;
+	u32 n, len;
 
-	for (n = 0; n < PRIMARY_SEEDS; n++)
-		emit(buf, primary_seed(n, buf));
+	for (n = 0; n < PRIMARY_SEEDS; n++) {
+		len = primary_seed(n, buf);
+		emit(buf, len);
+		buf[0] |= ENCRYPTS;
+		emit(buf, len);
+	}
 	emit(held, sizeof(held));
 }
 

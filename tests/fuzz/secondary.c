@@ -14,6 +14,7 @@
 
 struct rx_io {
 	struct fzc_rx *rx;
+	bool encrypted;
 	u32 val[FZC_MAX_RUN];
 };
 
@@ -58,7 +59,10 @@ static bool read_block(u64 block, u32 *val)
 		fzc_s_slot_put(&S, dev);
 		MUST(slot < W.geo.slots[dev == FZC_DIFF_B]);
 		*val = W.cur[dev].val[slot];
-		return value_crc(*val) == fzc_s_slot_crc(&S, dev, slot);
+		if (value_crc(*val) != fzc_s_slot_crc(&S, dev, slot))
+			return false;
+		shell_check_tag(dev, slot, *val);
+		return true;
 	default:
 		return false;
 	}
@@ -235,6 +239,7 @@ static void hello(struct in *in)
 		h->sectors = any_number(in, h->sectors);
 		h->block_size = any_number(in, h->block_size);
 		h->image = any_image(in, &h->image);
+		h->encrypted ^= twist >> 4 & 1;
 	}
 	deliver(&m);
 }
@@ -263,6 +268,8 @@ static void session(struct in *in)
 		n->freeze = any_image(in, &n->freeze);
 		if (twist & 4)	/* an abort that was not heard */
 			n->freeze.number = 0;
+		if (twist & 0x20)
+			memset(n->stage_key, take(in), sizeof(n->stage_key));
 	}
 	deliver(&m);
 }
@@ -357,6 +364,8 @@ static void data(struct in *in)
 	f.n = min_t(u32, 1 + (how >> 1 & 3), MAX_BLOCKS - f.first);
 	f.flags = (how & 8 ? FZC_WIRE_ZERO : 0) |
 		  (S.sb.flags & FZC_SB_FIRST_COPY ? FZC_WIRE_DIRECT : 0);
+	if (W.opts.encrypt && !f.flags)
+		f.flags = FZC_WIRE_ENCRYPTED;
 	twist = how & 0x80 ? take(in) : 0;
 	if (twist) {
 		f.frame = any_number(in, f.frame);
@@ -377,11 +386,14 @@ static void data(struct in *in)
 		disconnect();
 		return;
 	}
+	/* P6 */
+	MUST(!(got.flags & FZC_WIRE_ENCRYPTED) == !(W.opts.encrypt && !rx->direct && !rx->zero));
 	T.frames++;
 	SAY("frame %llu: blocks %llu+%u to stage %u%s%s", (unsigned long long)rx->frame,
 	    (unsigned long long)rx->first, rx->n, rx->stage, rx->direct ? ", direct" : "",
 	    rx->full ? ", full" : "");
 	io = rx_new(rx);
+	io->encrypted = got.flags & FZC_WIRE_ENCRYPTED;
 	for (i = 0; i < rx->n; i++)
 		io->val[i] = rx->zero ? 0 : ++T.next_val;
 }
@@ -408,6 +420,8 @@ static void put_away(struct rx_io *io, bool fails)
 		     slot < W.geo.slots[dev == FZC_DIFF_B]);
 		if (!(fails && i & 1) && (dev == FZC_DATA || !rx->zero))
 			W.cur[dev].val[dev == FZC_DATA ? rx->first + i : slot] = io->val[i];
+		if (io->encrypted && !fails)
+			shell_note_tag(dev, slot, io->val[i]);
 	}
 	fzc_s_data_done(&S, rx, rx->zero ? NULL : crc, fails ? -EIO : 0);
 }
@@ -634,6 +648,8 @@ static void run(const u8 *data, size_t len)
 
 	shell_make(true, slots[c & 3][0], slots[c & 3][1]);
 	W.opts.verify = c & 4;
+	if (c & ENCRYPTS)
+		shell_encrypt();
 	secondary_begin(true);
 	T.thorough = !(c & 0x18);
 	boot();
@@ -675,6 +691,16 @@ static const u8 miscounted[] = { COPIED, ONE(1), FREEZE, 0, SETTLE, ALL_SENT, 1,
 				 SETTLE };
 static const u8 twice[] = { COPIED, DATA, 0, 1, DATA, 0, 1, DATA_END, 4, DATA_END, 0, SETTLE, IMAGE };
 
+/* power is cut once blocks are durable, and while those of a fold are being written */
+static const u8 kept[] = { COPIED, ONE(1), ONE(2), SETTLE, CRASH, MEET, ONE(3), IMAGE };
+static const u8 folded[] = { COPIED, ONE(1), FREEZE, 0, SETTLE, AHEAD(1), AHEAD(2), SETTLE,
+			     ABORT, 0, SETTLE, CRASH, MEET, ONE(6), IMAGE };
+/* tags that are not written, and lost */
+static const u8 untagged[] = { COPIED, ONE(1), RUN, 3, 0, 0, 0, 3, SETTLE, CRASH, MEET, ONE(2), IMAGE };
+/* the primary goes on, with another stage's key */
+static const u8 other_key[] = { COPIED, ONE(1), SETTLE, PART, SETTLE, CONNECT, HELLO, 0, SETTLE,
+				SESSION, 0x21, 0, 0, 0, 0, 0, 9, SETTLE, IMAGE };
+
 u32 secondary_seed(u32 n, u8 *buf)
 {
 	static const struct {
@@ -694,14 +720,28 @@ u32 secondary_seed(u32 n, u8 *buf)
 
 static void seeds(void (*emit)(const void *data, size_t len))
 {
+	static const struct {
+		const u8 *story;
+		u32 len;
+	} more[] = {
+		{ early, sizeof(early) }, { miscounted, sizeof(miscounted) },
+		{ twice, sizeof(twice) }, { kept, sizeof(kept) }, { folded, sizeof(folded) },
+		{ untagged, sizeof(untagged) }, { other_key, sizeof(other_key) },
+	};
 	u8 buf[MAX_SEED];
-	u32 n;
+	u32 n, len;
 
-	for (n = 0; n < SECONDARY_SEEDS; n++)
-		emit(buf, secondary_seed(n, buf));
-	emit(early, sizeof(early));
-	emit(miscounted, sizeof(miscounted));
-	emit(twice, sizeof(twice));
+	for (n = 0; n < SECONDARY_SEEDS + ARRAY_SIZE(more); n++) {
+		if (n < SECONDARY_SEEDS) {
+			len = secondary_seed(n, buf);
+		} else {
+			len = more[n - SECONDARY_SEEDS].len;
+			memcpy(buf, more[n - SECONDARY_SEEDS].story, len);
+		}
+		emit(buf, len);
+		buf[0] |= ENCRYPTS;
+		emit(buf, len);
+	}
 }
 
 const struct target target_secondary = { "secondary", run, seeds };

@@ -20,6 +20,7 @@ static void disk_clear(struct disk *d)
 		if (d->used & 1)
 			memset(&d->page[i], 0, FZC_PAGE);
 	memset(d->val, 0, sizeof(d->val));
+	memset(d->tag, 0, sizeof(d->tag));
 }
 
 static void disk_copy(struct disk *to, const struct disk *from)
@@ -31,6 +32,7 @@ static void disk_copy(struct disk *to, const struct disk *from)
 		if (to->used >> i & 1)
 			to->page[i] = from->page[i];
 	memcpy(to->val, from->val, sizeof(to->val));
+	memcpy(to->tag, from->tag, sizeof(to->tag));
 }
 
 static u32 page_of(u64 offset)
@@ -66,6 +68,7 @@ void shell_make(bool second, u32 slots_a, u32 slots_b)
 	W.opts.format = 1;
 	W.dropped = false;
 	W.errors = false;
+	W.damaged = false;
 	ids = 0;
 	memset(W.sends, 0, sizeof(W.sends));
 	memset(W.events, 0, sizeof(W.events));
@@ -80,19 +83,25 @@ struct fzc_id fresh_id(void)
 	return id;
 }
 
-/* ---- signatures ---- */
+/* ---- keys and signatures ---- */
 
 static struct fzc_volkey volkey;
+
+void shell_encrypt(void)
+{
+	W.opts.encrypt = true;
+	W.geo.tagged = W.second;
+	memset(&W.opts.keys, 7, sizeof(W.opts.keys));
+}
 
 void shell_sign(void)
 {
 	struct fzc_keys shared = { .n = 1 };
 
+	shell_encrypt();
 	memset(shared.key[0], SHARED_KEY, FZC_KEY_BYTES);
 	MUST(!fzc_volkey_init(&volkey, cipher_hmac(), cipher_aead(), &shared));
-	W.opts.encrypt = true;
 	W.opts.vk = &volkey;
-	memset(&W.opts.keys, 7, sizeof(W.opts.keys));
 }
 
 void shell_sign_page(u8 dev, u64 offset, const struct fzc_volume_keys *keys,
@@ -104,22 +113,105 @@ void shell_sign_page(u8 dev, u64 offset, const struct fzc_volume_keys *keys,
 		MUST(!fzc_volkey_sign(&volkey, keys, dev, offset, nonce, page));
 }
 
-static const struct fzc_volume_keys *keys(void)
+static struct fzc_super *super(void)
 {
-	return W.second ? &S.sb.keys : &P.sb.keys;
+	return W.second ? &S.sb : &P.sb;
+}
+
+/* Where nothing is signed, a superblock has the keys as they are: that takes no time. */
+static bool has_keys(u8 dev, u64 offset)
+{
+	return W.opts.encrypt && !W.opts.vk && dev == FZC_META && offset < FZC_OFF_REGIONS;
+}
+
+static void keys_put(struct fzc_page *page)
+{
+	struct fzc_page_head h = page->head;
+
+	memcpy(page->super.wrapped.keys, &super()->keys, sizeof(super()->keys));
+	fzc_page_seal(page, FZC_PAGE_SUPER, le64_to_cpu(h.format), le64_to_cpu(h.seq), 0, 0);
+}
+
+static void keys_get(const struct fzc_page *page)
+{
+	struct fzc_super *sb = super();
+
+	if (fzc_page_is(page, FZC_PAGE_SUPER, sb->format, 0, 0) &&
+	    le64_to_cpu(page->head.seq) == sb->seq)
+		memcpy(&sb->keys, page->super.wrapped.keys, sizeof(sb->keys));
 }
 
 /* A page that was taken for good; what is none of this volume does not matter. */
 static void must_be_signed(u8 dev, u64 offset, const struct fzc_page *page)
 {
-	const struct fzc_super *sb = W.second ? &S.sb : &P.sb;
+	const struct fzc_super *sb = super();
 	char why[FZC_REASON_LEN];
 
 	if (W.opts.vk && sb->flags && !(sb->flags & FZC_SB_FORMATTING) && fzc_page_sound(page) &&
 	    le64_to_cpu(page->head.format) == sb->format &&
 	    !(dev == FZC_META && offset < FZC_OFF_REGIONS &&
 	      le32_to_cpu(page->super.flags) & FZC_SB_FORMATTING))
-		MUST(!fzc_volkey_check(&volkey, keys(), dev, offset, page, why));
+		MUST(!fzc_volkey_check(&volkey, &sb->keys, dev, offset, page, why));
+}
+
+/* ---- tags: noted in memory, and on the disk when the core says so ---- */
+
+static u8 stage_of(u8 dev)
+{
+	MUST(W.geo.tagged && (dev == FZC_DIFF || dev == FZC_DIFF_B));
+	return dev == FZC_DIFF_B;
+}
+
+static void tag_put(u8 dev, u32 slot, struct tag tag)
+{
+	struct tags *t = &W.tags[stage_of(dev)];
+
+	t->tag[slot] = tag;
+	t->dirty[slot / FZC_TAGS_PER_PAGE] = true;
+}
+
+void shell_note_tag(u8 dev, u32 slot, u32 val)
+{
+	tag_put(dev, slot, (struct tag){ val, S.sb.keys.stage[0] });
+}
+
+void shell_check_tag(u8 dev, u32 slot, u32 val)
+{
+	const struct tag *tag;
+
+	if (!W.geo.tagged || W.damaged)
+		return;
+	tag = &W.tags[stage_of(dev)].tag[slot];
+	MUST(tag->val == val && tag->key == S.sb.keys.stage[0]);
+}
+
+/* What is on the disks; what was not written is lost. */
+static void tags_load(void)
+{
+	u8 i;
+
+	for (i = 0; i < 2; i++) {
+		memcpy(W.tags[i].tag, W.cur[fzc_stage_dev(i)].tag, sizeof(W.tags[i].tag));
+		memset(W.tags[i].dirty, 0, sizeof(W.tags[i].dirty));
+	}
+}
+
+/* A failure hits every other page. */
+static void tags_write(bool fails)
+{
+	u32 i, slot, page;
+
+	for (i = 0; i < 2; i++) {
+		struct tags *t = &W.tags[i];
+
+		for (slot = 0; slot < MAX_SLOTS; slot++) {
+			page = slot / FZC_TAGS_PER_PAGE;
+			if (t->dirty[page] && (!fails || page & 1))
+				W.cur[fzc_stage_dev(i)].tag[slot] = t->tag[slot];
+		}
+		for (page = 0; page < TAG_PAGES; page++)
+			t->dirty[page] &= fails && !(page & 1);
+	}
 }
 
 /* ---- memory ---- */
@@ -200,6 +292,10 @@ static int load_give(struct fzc_load *load)
 		must_be_signed(load->dev, load->offset, a);
 	if (!err && b)
 		must_be_signed(load->dev, load->offset + FZC_PAGE, b);
+	if (!err && b && has_keys(load->dev, load->offset)) {
+		keys_get(a);
+		keys_get(b);
+	}
 	if (load->chunk)	/* given back by an error only */
 		chunk_free(load->chunk);
 	return err;
@@ -210,7 +306,8 @@ static int refused(int err)
 {
 	const char *why = W.second ? S.reason : P.reason;
 
-	MUST((err == -EINVAL || (W.opts.vk && (err == -EBADMSG || err == -EKEYREJECTED))) && *why && memchr(why, 0, FZC_REASON_LEN));
+	MUST(err == -EINVAL || (W.opts.vk && (err == -EBADMSG || err == -EKEYREJECTED)));
+	MUST(*why && memchr(why, 0, FZC_REASON_LEN));
 	return err;
 }
 
@@ -224,6 +321,7 @@ int shell_boot(void)
 	bytes = W.second ? fzc_s_bytes(&W.geo) : fzc_p_bytes(&W.geo);
 	W.mem = malloc(bytes);
 	memset(W.mem, 0, bytes);
+	tags_load();
 	W.synced = 0;
 	if (W.second)
 		fzc_s_init(&S, W.mem, &W.geo, &W.opts);
@@ -259,7 +357,9 @@ static void begin(const struct fzc_act *act, const struct fzc_page *page)
 	p->act = *act;
 	if (act->kind == FZC_ACT_WRITE) {
 		p->page = *page;
-		shell_sign_page(act->dev, act->offset, keys(), &p->page);
+		shell_sign_page(act->dev, act->offset, &super()->keys, &p->page);
+		if (has_keys(act->dev, act->offset))
+			keys_put(&p->page);
 	}
 	if (act->kind == FZC_ACT_FLUSH)
 		disk_copy(&W.dur[act->dev], &W.cur[act->dev]);
@@ -270,6 +370,17 @@ static u32 *value_at(u8 dev, u64 block, u32 slot)
 	MUST(dev < FZC_NR_DEVS && dev != FZC_META);
 	MUST(dev == FZC_DATA ? block < W.geo.blocks : slot < W.geo.slots[dev == FZC_DIFF_B]);
 	return &W.cur[dev].val[dev == FZC_DATA ? block : slot];
+}
+
+/* With a block that stays encrypted goes its tag. */
+static void copy_tag(const struct fzc_copy *c, const struct fzc_copy_item *it, u32 val)
+{
+	if (!W.geo.tagged || it->zero)
+		return;
+	if (value_crc(val) == it->crc)
+		shell_check_tag(c->from_dev, it->from, val);
+	if (c->to_dev == FZC_DIFF || c->to_dev == FZC_DIFF_B)
+		tag_put(c->to_dev, it->to, W.tags[stage_of(c->from_dev)].tag[it->from]);
 }
 
 static void copy_item(const struct fzc_copy *c, struct fzc_copy_item *it)
@@ -283,6 +394,7 @@ static void copy_item(const struct fzc_copy *c, struct fzc_copy_item *it)
 		it->result = FZC_COPY_BAD;
 	else if (c->to_dev != FZC_NR_DEVS)
 		*value_at(c->to_dev, it->block, it->to) = val;
+	copy_tag(c, it, val);
 }
 
 /* A failure hits one item. */
@@ -314,6 +426,9 @@ static void end(struct pending *p, bool fails)
 	case FZC_ACT_COPY:
 		copy(act->copy, fails);
 		break;
+	case FZC_ACT_TAGS:
+		tags_write(fails);
+		break;
 	case FZC_ACT_GROW:
 		act->chunk = fails ? NULL : chunk_new();
 		break;
@@ -337,6 +452,18 @@ bool shell_end(u32 n, bool fails)
 	return true;
 }
 
+/* A secondary's tags are good as long as it has that key. */
+static void check_keys(const struct fzc_msg *msg)
+{
+	static const u8 none[FZC_KEY_BYTES];
+
+	if (msg->type == FZC_MSG_HELLO)
+		MUST(msg->hello.encrypted == W.opts.encrypt);
+	if (msg->type == FZC_MSG_SESSION)
+		MUST(!memcmp(msg->session.stage_key, W.opts.encrypt ? W.opts.keys.stage : none,
+			     sizeof(none)));
+}
+
 static void note_sent(const struct fzc_msg *msg)
 {
 	u8 buf[FZC_WIRE_HEAD + FZC_MAX_CTL] __attribute__((aligned(8)));
@@ -344,6 +471,7 @@ static void note_sent(const struct fzc_msg *msg)
 	struct fzc_frame f;
 	struct fzc_msg m;
 
+	check_keys(msg);
 	/* whatever a core says, the other side's decoder takes */
 	fzc_wire_put_msg(buf, msg);
 	MUST(!fzc_wire_parse_head(&f, buf, NULL, why) &&
@@ -363,6 +491,7 @@ bool shell_next(void)
 	case FZC_ACT_WRITE:
 	case FZC_ACT_FLUSH:
 	case FZC_ACT_COPY:
+	case FZC_ACT_TAGS:
 	case FZC_ACT_GROW:
 		begin(&act, &page);
 		break;

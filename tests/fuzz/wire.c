@@ -7,6 +7,7 @@
 #include "fuzz.h"
 #include "../../dm-freezecopy/core/auth.h"
 #include "../../dm-freezecopy/core/ondisk.h"
+#include "../../dm-freezecopy/core/tags.h"
 #include "../../dm-freezecopy/core/wire.h"
 
 /* First byte of an input. */
@@ -15,6 +16,7 @@
 #define SEAL_PAYLOAD	0x04
 #define VOLUME_SHIFT	3	/* which of the volumes: 3 bits */
 #define PATCHED		0x40	/* of what follows, a sound frame of which fields are changed */
+#define SEAL_TAGS	0x80	/* the last tag has the length that the others leave */
 
 static const struct {
 	u64 sectors;
@@ -25,7 +27,7 @@ static const struct {
 };
 
 #define FRAME		(FZC_WIRE_HEAD + FZC_MAX_CTL)
-#define MAX_BASES	24
+#define MAX_BASES	32
 
 /* Sound frames. */
 static u8 bases[MAX_BASES][FRAME] __attribute__((aligned(8)));
@@ -33,10 +35,93 @@ static u32 nbases;
 
 static char why[FZC_REASON_LEN];
 
+/* Of the connection. */
+static const u8 salt[FZC_SALT_BYTES] = { 's', 'a', 'l', 't' };
+#define CIPHER		FZC_CIPHER_CHACHA
+#define MOST_TAGS	(FZC_MAX_CTL / (u32)sizeof(struct fzc_wire_tag))	/* of an input */
+
 /* A refusal says why, in one line. */
 static void refused(int err)
 {
-	MUST(err == -EPROTO && memchr(why, 0, sizeof(why)) && strstr(why, ", expected "));
+	MUST(err == -EPROTO && memchr(why, 0, sizeof(why)) && strstr(why, " expected "));
+}
+
+static u32 bytes_of(const struct fzc_geometry *geo, u64 block)
+{
+	return min_t(u64, geo->block_size, geo->sectors * FZC_SECTOR - block * geo->block_size);
+}
+
+/* All bytes and all blocks are those of one span, and of the next. */
+static void check_spans(const struct fzc_tag *tag, const struct fzc_frame *f, u32 block_size)
+{
+	u32 i = 0, span, bytes, sum = 0;
+
+	while (i < f->n) {
+		span = fzc_tag_span(tag + i, f->n - i, block_size, &bytes);
+		MUST(span && span <= f->n - i);
+		sum += bytes;
+		for (; span--; i++) {
+			u32 length = le32_to_cpu(tag[i].length);
+
+			/* what follows is at the next block's place */
+			MUST(span ? length == block_size : i + 1 == f->n || length < block_size);
+			bytes -= length;
+		}
+		MUST(!bytes);
+	}
+	MUST(sum == f->length);
+}
+
+static void check_tags(const struct fzc_tag *tag, const struct fzc_wire_tag *wire,
+		       const struct fzc_frame *f, const struct fzc_geometry *geo)
+{
+	struct fzc_wire_tag again;
+	u64 sum = 0;
+	u32 i;
+
+	for (i = 0; i < f->n; i++) {
+		MUST(fzc_tag_possible(&tag[i], bytes_of(geo, f->first + i)));
+		MUST(!memcmp(tag[i].salt, salt, sizeof(salt)) && tag[i].cipher == CIPHER &&
+		     le64_to_cpu(tag[i].frame) == f->frame && le32_to_cpu(tag[i].index) == i);
+		fzc_wire_put_tag(&again, &tag[i]);
+		MUST(!memcmp(&again, &wire[i], sizeof(again)));
+		sum += le32_to_cpu(tag[i].length);
+	}
+	MUST(sum == f->length);
+	check_spans(tag, f, geo->block_size);
+}
+
+/* Those that follow the head, from the first on again where they end. */
+static struct fzc_wire_tag *make_tags(const struct fzc_frame *f, const u8 *after, bool seal)
+{
+	/* a byte too many is noticed */
+	struct fzc_wire_tag *wire = malloc(f->n * sizeof(*wire));
+	u32 left = f->length, i;
+
+	for (i = 0; i < f->n; i++) {
+		memcpy(&wire[i], after + i % MOST_TAGS * sizeof(*wire), sizeof(*wire));
+		if (seal && i + 1 == f->n)
+			wire[i].length = cpu_to_le32(left);
+		left -= le32_to_cpu(wire[i].length);
+	}
+	return wire;
+}
+
+static void run_tags(const struct fzc_frame *f, const struct fzc_geometry *geo, const u8 *after,
+		     bool seal)
+{
+	struct fzc_wire_tag *wire = make_tags(f, after, seal);
+	struct fzc_tag *tag = malloc(f->n * sizeof(*tag));
+	int err;
+
+	memset(why, 'x', sizeof(why));
+	err = fzc_wire_parse_tags(tag, wire, f, geo, salt, CIPHER, why);
+	if (err)
+		refused(err);
+	else
+		check_tags(tag, wire, f, geo);
+	free(tag);
+	free(wire);
 }
 
 static void check_data(const struct fzc_frame *f, const struct fzc_geometry *geo, const u8 *head)
@@ -53,6 +138,9 @@ static void check_data(const struct fzc_frame *f, const struct fzc_geometry *geo
 		break;
 	case FZC_WIRE_ZERO:
 		MUST(!f->length && !f->payload_crc);
+		break;
+	case FZC_WIRE_ENCRYPTED:
+		MUST(f->length && f->length <= plain && !f->payload_crc);
 		break;
 	default:
 		MUST((f->flags & ~FZC_WIRE_DIRECT) == FZC_WIRE_LZ4 ||
@@ -189,6 +277,40 @@ static void fill(struct fzc_msg *m, u8 step)
 	}
 }
 
+/* Frames of the first volume's last blocks, with so much of each, and of the very last. */
+static const struct {
+	u32 n;
+	u32 length[2];
+	u8 packed[2];
+} encrypted[] = {
+	{ 2, { 4096, 512 }, { 0, 0 } },
+	{ 2, { 100, 512 }, { FZC_WIRE_LZ4, 0 } },
+	{ 2, { 4095, 511 }, { FZC_WIRE_ZSTD, FZC_WIRE_LZ4 } },
+	{ 3, { 4096, 1 }, { 0, FZC_WIRE_ZSTD } },
+	{ MOST_TAGS, { 4096, 512 }, { 0, 0 } },
+};
+
+static void make_encrypted(u32 n, u8 *frame)
+{
+	const u32 *length = encrypted[n].length;
+	struct fzc_frame f = { .type = FZC_MSG_DATA, .frame = 7, .image = 1,
+			       .first = 1001 - encrypted[n].n, .n = encrypted[n].n,
+			       .flags = FZC_WIRE_ENCRYPTED,
+			       .length = (encrypted[n].n - 1) * length[0] + length[1] };
+	struct fzc_tag tag;
+	u32 i;
+
+	fzc_wire_put_head(frame, &f);
+	for (i = 0; i < f.n; i++) {
+		bool last = i + 1 == f.n;
+
+		fzc_tag_init(&tag, salt, CIPHER, f.frame, i, length[last],
+			     encrypted[n].packed[last]);
+		memset(tag.tag, 't', sizeof(tag.tag));
+		fzc_wire_put_tag((struct fzc_wire_tag *)(frame + FZC_WIRE_HEAD) + i, &tag);
+	}
+}
+
 static void make_bases(void)
 {
 	static const struct fzc_frame data[] = {
@@ -207,6 +329,8 @@ static void make_bases(void)
 		return;
 	for (i = 0; i < ARRAY_SIZE(data); i++)
 		fzc_wire_put_head(bases[nbases++], &data[i]);
+	for (i = 0; i < ARRAY_SIZE(encrypted); i++)
+		make_encrypted(i, bases[nbases++]);
 	for (type = 1; type < FZC_NR_MSG; type++) {
 		if (type == FZC_MSG_DATA)
 			continue;
@@ -262,6 +386,8 @@ static void run(const u8 *data, size_t len)
 	}
 	if (f.type == FZC_MSG_DATA) {
 		check_data(&f, &geo, frame);
+		if (f.flags & FZC_WIRE_ENCRYPTED)
+			run_tags(&f, &geo, frame + FZC_WIRE_HEAD, how & SEAL_TAGS);
 		return;
 	}
 	MUST(f.length <= FZC_MAX_CTL);
@@ -277,6 +403,15 @@ static void run(const u8 *data, size_t len)
 	free(payload);
 }
 
+static u32 behind_head(const struct fzc_wire_head *h)
+{
+	if (le16_to_cpu(h->type) != FZC_MSG_DATA)
+		return le32_to_cpu(h->length);
+	if (le32_to_cpu(h->flags) & FZC_WIRE_ENCRYPTED)
+		return le32_to_cpu(h->n) * sizeof(struct fzc_wire_tag);
+	return 0;
+}
+
 static void seeds(void (*emit)(const void *data, size_t len))
 {
 	u8 buf[1 + FRAME];
@@ -289,7 +424,7 @@ static void seeds(void (*emit)(const void *data, size_t len))
 
 		buf[0] = SEAL_HEAD | (data ? EXPECTS_DATA : SEAL_PAYLOAD);
 		memcpy(buf + 1, bases[i], FRAME);
-		emit(buf, 1 + FZC_WIRE_HEAD + (data ? 0 : le32_to_cpu(h->length)));
+		emit(buf, 1 + FZC_WIRE_HEAD + behind_head(h));
 		buf[0] |= PATCHED;
 		memcpy(buf + 1, (u8 []){ i, offsetof(struct fzc_wire_head, flags) / 4, 0x0c, 0 }, 4);
 		emit(buf, 2);

@@ -411,15 +411,20 @@ TEST(cores_no_downgrade)
 /* The stage's key comes with the session, once both say that they encrypt. */
 TEST(cores_stage_key)
 {
-	struct fzc_session n;
+	struct fzc_session good, n;
 
 	paired_encrypted(64);
 	CHECK(!memcmp(S.sb.keys.stage, P.sb.keys.stage, FZC_KEY_BYTES));
 	CHECK(memcmp(S.sb.keys.meta, P.sb.keys.meta, FZC_KEY_BYTES));
 	part();
-	n = offered();
+	good = offered();
+	n = good;
 	memset(n.stage_key, 0, sizeof(n.stage_key));
 	CHECK(session(n, "no stage key, expected one") == -EPROTO);
+	n = good;
+	n.stage_key[3] ^= 1;
+	CHECK(session(n, "another stage key") == -EPROTO);
+	CHECK(!memcmp(S.sb.keys.stage, P.sb.keys.stage, FZC_KEY_BYTES));
 	paired(64);
 	part();
 	n = offered();
