@@ -106,7 +106,8 @@ static int small_fn(const struct fzc_aead *ops, u8 cipher, bool encrypt,
 	struct aead_request *req;
 	int err;
 
-	if ((cipher != FZC_CIPHER_AES_GCM && cipher != FZC_CIPHER_CHACHA) || len > FZC_AEAD_SMALL || ad_len > FZC_AEAD_SMALL - len)
+	if ((cipher != FZC_CIPHER_AES_GCM && cipher != FZC_CIPHER_CHACHA) ||
+	    len > FZC_AEAD_SMALL || ad_len > FZC_AEAD_SMALL - len)
 		return -EINVAL;
 	memcpy(s->nonce, nonce, sizeof(s->nonce));
 	memcpy(s->buf, ad, ad_len);

@@ -462,7 +462,8 @@ static int receive_tags(struct fzc_link *link, const struct fzc_frame *f)
 	int err;
 
 	if (!link->tags)
-		return refuse(link, -EPROTO, "frame: encrypted blocks, expected none: there is no key");
+		return refuse(link, -EPROTO,
+			      "frame: encrypted blocks, expected none: there is no key");
 	err = fzc_conn_recv(&link->conn, link->tags->wire, len, SILENCE);
 	if (err)
 		return verified(link, err);

@@ -172,7 +172,8 @@ int fzc_s_rx(struct fzc_score *s, const struct fzc_msg *msg);
 /* May the next frame of the connection be looked at now? */
 bool fzc_s_can_rx(const struct fzc_score *s);
 /*
- * The header of a DATA frame came, with its FZC_WIRE_... flags.  NULL: drop the connection.  rx->full: read
+ * The header of a DATA frame came, with its FZC_WIRE_... flags.  NULL: drop the
+ * connection.  rx->full: read
  * the payload and throw it away, then call done.  Otherwise the payload goes
  * where place says, block by block.
  */

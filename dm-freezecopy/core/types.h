@@ -74,7 +74,7 @@ struct fzc_geometry {
 	u32 max_open;		/* regions that may be open at once */
 	u32 map_pages;		/* pages of one bitmap */
 	u32 slots[2];		/* on DIFF and DIFF_B */
-	bool tagged;		/* a tag for each of them there: a secondary whose stages are encrypted */
+	bool tagged;		/* each has a tag there: a secondary's, if they are encrypted */
 };
 
 enum fzc_event_kind {
