@@ -173,9 +173,8 @@ int fzc_s_rx(struct fzc_score *s, const struct fzc_msg *msg);
 bool fzc_s_can_rx(const struct fzc_score *s);
 /*
  * The header of a DATA frame came, with its FZC_WIRE_... flags.  NULL: drop the
- * connection.  rx->full: read
- * the payload and throw it away, then call done.  Otherwise the payload goes
- * where place says, block by block.
+ * connection.  rx->full: read the payload and throw it away, then call done.
+ * Otherwise the payload goes where place says, block by block.
  */
 struct fzc_rx *fzc_s_data(struct fzc_score *s, u64 frame, u64 image, u64 first, u32 n,
 			  u32 flags);
