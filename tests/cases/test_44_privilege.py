@@ -75,6 +75,8 @@ def test_key_is_nowhere_else(pair):
     pair.wait_connected()
     pair.primary.run(["freezectl", "key", "rotate", "vol"])
     pair.primary.run(f"dd if=/dev/urandom of={DEVICE} bs=64k count=4 oflag=direct")
+    # the session ends for another key, and begins with the one that both have
+    pair.wait("primary", lambda s: s["ev_connect"] >= 2 and s["connection"] == "connected", what="connected again")
     number = pair.freeze()
     pair.wait_image(number)
     pair.wait_merged("secondary")
