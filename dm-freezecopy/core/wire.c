@@ -165,7 +165,7 @@ static bool check_data(const struct fzc_frame *f, const struct fzc_geometry *geo
 	       is(why, "flags", f->flags,
 		  !(f->flags & ~(FZC_WIRE_ZERO | FZC_WIRE_DIRECT | FZC_WIRE_COMPRESSED |
 				 FZC_WIRE_ENCRYPTED)) && one_form(f->flags),
-		  "direct (2) or not, and at most one of zero (1), lz4 (4), zstd (8), encrypted (16)") &&
+		  "direct (2) or not, and one of zero (1), lz4 (4), zstd (8), encrypted (16)") &&
 	       is(why, "number", f->frame, f->frame, "1 or more") &&
 	       is(why, "n", f->n,
 		  f->n && f->n <= FZC_MAX_RUN &&
