@@ -96,6 +96,7 @@ def test_zeroes_cost_a_few_bytes(pair):
     scenes.volume(pair, size=16 * MIB)
     pair.net.cut()	# so that it waits, in long runs
     zeroes_and_others(pair.primary, 64, 65536)
+    pair.wait_disconnected("primary")	# what was on its way is to be sent again
     assert pair.status("primary")["unsent"] * 4096 == 4 * MIB
     pair.net.restore()
     pair.wait_in_sync()
