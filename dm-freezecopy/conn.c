@@ -22,8 +22,6 @@ int fzc_conn_begin(struct fzc_conn *c, struct fzc_sock *sock, struct fzc_secrets
 	int err = 0;
 
 	c->sock = sock;
-	c->cipher = secrets->cipher;
-	memcpy(c->salt, secrets->salt, FZC_SALT_BYTES);
 	if (c->tx)
 		err = fzc_crypt_begin(c->tx, secrets->cipher, secrets->tx) ?:
 		      fzc_crypt_begin(c->rx, secrets->cipher, secrets->rx);

@@ -15,8 +15,6 @@ struct fzc_conn {
 	struct fzc_sock *sock;
 	struct fzc_crypt *tx;	/* NULL, as @rx: in the clear */
 	struct fzc_crypt *rx;
-	u8 cipher;		/* enum fzc_cipher, of this connection */
-	u8 salt[FZC_SALT_BYTES];	/* of its blocks */
 };
 
 /* What a handshake has agreed on. */
@@ -25,13 +23,13 @@ struct fzc_secrets {
 	u8 key[FZC_KEY_ID];	/* id of the key that was proven */
 	u8 tx[FZC_KEY_BYTES];
 	u8 rx[FZC_KEY_BYTES];
-	u8 salt[FZC_SALT_BYTES];
+	u8 salt[FZC_SALT_BYTES];	/* of the connection's blocks */
 };
 
 /* Allocate what a protected connection needs; -errno.  Sleeps. */
 int fzc_conn_init(struct fzc_conn *c);
 void fzc_conn_exit(struct fzc_conn *c);
-/* A connection begins; @secrets are wiped.  Sleeps. */
+/* A connection begins; what is secret of @secrets is wiped.  Sleeps. */
 int fzc_conn_begin(struct fzc_conn *c, struct fzc_sock *sock, struct fzc_secrets *secrets);
 
 /* Bytes of the wire that @len of a record take. */

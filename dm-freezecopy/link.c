@@ -94,7 +94,7 @@ struct fzc_link {
 	atomic64_t rx_bytes;
 	atomic64_t last_contact;
 
-	/* the manager's; of @conn, the sender has @tx while there is a connection */
+	/* the manager's; the sender has @tx of @conn, and reads @secrets, while it is connected */
 	struct fzc_conn conn;
 	struct fzc_secrets secrets;
 	struct fzc_handshake *hs;	/* the primary's */
@@ -306,7 +306,7 @@ static int encrypt_blocks(struct fzc_link *link, struct fzc_tx *tx)
 		u32 length = packed ?: fzc_wire_data_length(link->geo, f->first + i, 1, 0);
 		struct fzc_tag *tag = &link->tags->tag[i];
 
-		fzc_tag_init(tag, link->conn.salt, link->conn.cipher, f->frame, i, length,
+		fzc_tag_init(tag, link->secrets.salt, link->secrets.cipher, f->frame, i, length,
 			     packed ? tx->way : 0);
 		err = fzc_block_encrypt(link->blockcrypt, tx->stage_key, tag, f->first + i,
 					tx->pages + i * pages_per_block(link));
@@ -469,7 +469,7 @@ static int receive_tags(struct fzc_link *link, const struct fzc_frame *f)
 		return verified(link, err);
 	heard(link, fzc_conn_bytes(&link->conn, len));
 	err = fzc_wire_parse_tags(link->tags->tag, link->tags->wire, f, link->geo,
-				  link->conn.salt, link->conn.cipher, link->reason);
+				  link->secrets.salt, link->secrets.cipher, link->reason);
 	return refuse(link, err, link->reason);
 }
 
