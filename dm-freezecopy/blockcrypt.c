@@ -81,33 +81,21 @@ static void put_in(struct fzc_blockcrypt *bc, struct scatterlist *sg, struct pag
 	sg_set_buf(&sg[n + 1], bc->tag, sizeof(bc->tag));
 }
 
-static int run(struct fzc_blockcrypt *bc, const struct fzc_tag *tag, struct scatterlist *out,
-	       bool seal)
-{
-	struct aead_request *req = fzc_cipher_request(&bc->ciphers, tag->cipher);
-	u32 len = le32_to_cpu(tag->length) + (seal ? 0 : FZC_TAG_BYTES);
-	DECLARE_CRYPTO_WAIT(wait);
-
-	aead_request_set_callback(req, CRYPTO_TFM_REQ_MAY_BACKLOG | CRYPTO_TFM_REQ_MAY_SLEEP,
-				  crypto_req_done, &wait);
-	aead_request_set_ad(req, FZC_TAG_AD);
-	aead_request_set_crypt(req, bc->in, out, len, bc->nonce);
-	return crypto_wait_req(seal ? crypto_aead_encrypt(req) : crypto_aead_decrypt(req), &wait);
-}
-
 static int crypt(struct fzc_blockcrypt *bc, const u8 *stage_key, const struct fzc_tag *tag,
 		 u64 block, struct page **from, struct page **to, bool seal)
 {
 	unsigned int noio = memalloc_noio_save();
+	u32 len = le32_to_cpu(tag->length);
 	int err = set_key(bc, stage_key, tag);
 
 	if (!err) {
 		fzc_tag_nonce(tag, bc->nonce);
 		fzc_tag_ad(tag, block, bc->ad);
-		put_in(bc, bc->in, from, le32_to_cpu(tag->length));
+		put_in(bc, bc->in, from, len);
 		if (to != from)
-			put_in(bc, bc->out, to, le32_to_cpu(tag->length));
-		err = run(bc, tag, to != from ? bc->out : bc->in, seal);
+			put_in(bc, bc->out, to, len);
+		err = fzc_cipher_run(&bc->ciphers, tag->cipher, seal, bc->in,
+				     to != from ? bc->out : bc->in, FZC_TAG_AD, len, bc->nonce);
 	}
 	memalloc_noio_restore(noio);
 	return err;

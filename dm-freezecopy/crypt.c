@@ -90,6 +90,25 @@ void fzc_ciphers_exit(struct fzc_ciphers *c)
 	}
 }
 
+static struct aead_request *request_of(const struct fzc_ciphers *c, u8 cipher)
+{
+	return c->req[cipher - FZC_CIPHER_AES_GCM];
+}
+
+int fzc_cipher_run(const struct fzc_ciphers *c, u8 cipher, bool encrypt, struct scatterlist *in,
+		   struct scatterlist *out, u32 ad_len, u32 len, u8 *nonce)
+{
+	struct aead_request *req = request_of(c, cipher);
+	DECLARE_CRYPTO_WAIT(wait);
+
+	aead_request_set_callback(req, CRYPTO_TFM_REQ_MAY_BACKLOG | CRYPTO_TFM_REQ_MAY_SLEEP,
+				  crypto_req_done, &wait);
+	aead_request_set_ad(req, ad_len);
+	aead_request_set_crypt(req, in, out, encrypt ? len : len + FZC_TAG_BYTES, nonce);
+	return crypto_wait_req(encrypt ? crypto_aead_encrypt(req) : crypto_aead_decrypt(req),
+			       &wait);
+}
+
 /* What a struct fzc_aead has. */
 struct small {
 	struct fzc_ciphers ciphers;
@@ -106,15 +125,14 @@ static int small_fn(const struct fzc_aead *ops, u8 cipher, bool encrypt,
 	struct aead_request *req;
 	int err;
 
-	if ((cipher != FZC_CIPHER_AES_GCM && cipher != FZC_CIPHER_CHACHA) ||
-	    len > FZC_AEAD_SMALL || ad_len > FZC_AEAD_SMALL - len)
+	if (!fzc_cipher_known(cipher) || len > FZC_AEAD_SMALL || ad_len > FZC_AEAD_SMALL - len)
 		return -EINVAL;
 	memcpy(s->nonce, nonce, sizeof(s->nonce));
 	memcpy(s->buf, ad, ad_len);
 	memcpy(s->buf + ad_len, data, len);
 	memcpy(s->buf + ad_len + len, tag, FZC_TAG_BYTES);
 	sg_init_one(&s->sg, s->buf, ad_len + len + FZC_TAG_BYTES);
-	req = fzc_cipher_request(&s->ciphers, cipher);
+	req = request_of(&s->ciphers, cipher);
 	aead_request_set_callback(req, 0, NULL, NULL);
 	aead_request_set_ad(req, ad_len);
 	aead_request_set_crypt(req, &s->sg, &s->sg, encrypt ? len : len + FZC_TAG_BYTES,
@@ -215,22 +233,12 @@ void *fzc_crypt_buf(struct fzc_crypt *c)
 /* c->sg has the record and its tag. */
 static int crypt(struct fzc_crypt *c, u32 len)
 {
-	struct aead_request *req = fzc_cipher_request(&c->ciphers, c->cipher);
-	u32 in = c->seal ? len : len + FZC_TAG_BYTES;
-	DECLARE_CRYPTO_WAIT(wait);
 	u8 key[FZC_KEY_BYTES];
 	int r = fzc_seal_next(&c->state, len, c->nonce, key);
 
 	if (r > 0)
 		r = set_key(c, key);
-	if (r)
-		return r;
-	aead_request_set_callback(req, CRYPTO_TFM_REQ_MAY_BACKLOG | CRYPTO_TFM_REQ_MAY_SLEEP,
-				  crypto_req_done, &wait);
-	aead_request_set_ad(req, 0);
-	aead_request_set_crypt(req, c->sg, c->sg, in, c->nonce);
-	return crypto_wait_req(c->seal ? crypto_aead_encrypt(req) : crypto_aead_decrypt(req),
-			       &wait);
+	return r ?: fzc_cipher_run(&c->ciphers, c->cipher, c->seal, c->sg, c->sg, 0, len, c->nonce);
 }
 
 int fzc_crypt_small(struct fzc_crypt *c, u32 len)

@@ -12,6 +12,7 @@ struct page;
 struct fzc_crypt;
 struct crypto_aead;
 struct aead_request;
+struct scatterlist;
 
 #define FZC_CIPHERS	2
 /* The largest record that does not lie in pages. */
@@ -32,10 +33,13 @@ static inline struct crypto_aead *fzc_cipher_aead(const struct fzc_ciphers *c, u
 	return c->aead[cipher - FZC_CIPHER_AES_GCM];
 }
 
-static inline struct aead_request *fzc_cipher_request(const struct fzc_ciphers *c, u8 cipher)
-{
-	return c->req[cipher - FZC_CIPHER_AES_GCM];
-}
+/*
+ * Encrypt @len bytes, or decrypt and verify them and their tag: from @in to @out, which
+ * may be the same list; each begins with the @ad_len bytes that are authenticated only,
+ * and has room for the tag behind.  The key is set.  -EBADMSG: it does not verify.  Sleeps.
+ */
+int fzc_cipher_run(const struct fzc_ciphers *c, u8 cipher, bool encrypt, struct scatterlist *in,
+		   struct scatterlist *out, u32 ad_len, u32 len, u8 *nonce);
 
 /* Allocates; may load modules.  -errno: -ENOENT if the kernel has none.  Sleep. */
 int fzc_mac_init(struct fzc_hmac *hmac);

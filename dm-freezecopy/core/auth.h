@@ -46,6 +46,11 @@ enum fzc_cipher {
 	FZC_CIPHER_CHACHA = 2,		/* ChaCha20-Poly1305 */
 };
 
+static inline bool fzc_cipher_known(u8 cipher)
+{
+	return cipher == FZC_CIPHER_AES_GCM || cipher == FZC_CIPHER_CHACHA;
+}
+
 /* One side's part in one handshake. */
 struct fzc_auth {
 	const struct fzc_hmac *hmac;

@@ -50,7 +50,7 @@ static bool possible(u32 length, u8 packed, u32 bytes)
 
 bool fzc_tag_possible(const struct fzc_tag *tag, u32 bytes)
 {
-	return (tag->cipher == FZC_CIPHER_AES_GCM || tag->cipher == FZC_CIPHER_CHACHA) &&
+	return fzc_cipher_known(tag->cipher) &&
 	       possible(le32_to_cpu(tag->length), tag->packed, bytes);
 }
 

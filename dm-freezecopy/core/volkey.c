@@ -98,7 +98,7 @@ int fzc_volkey_unwrap(const struct fzc_volkey *vk, const struct fzc_page *page,
 	struct wrap_ad ad = wrap_ad(page);
 	int i = find_key(vk, w.key), err;
 
-	if (w.cipher != FZC_CIPHER_AES_GCM && w.cipher != FZC_CIPHER_CHACHA) {
+	if (!fzc_cipher_known(w.cipher)) {
 		scnprintf(why, FZC_REASON_LEN,
 			  "its keys are wrapped with cipher %u, expected %u or %u", w.cipher,
 			  FZC_CIPHER_AES_GCM, FZC_CIPHER_CHACHA);

@@ -102,8 +102,7 @@ MUTANTS = {"auth": [
     ("block-number", "a block may be put in another's place", "	memcpy(ad, &number, 8);\n", ""),
     ("block-length", "its length is not authenticated", "	memcpy(ad + 8, &tag->length, 4);\n", ""),
     ("block-packed", "nor whether it is compressed", "	ad[12] = tag->packed;\n", ""),
-    ("tag-cipher", "any cipher is taken from a disk", "(tag->cipher == FZC_CIPHER_AES_GCM || tag->cipher == FZC_CIPHER_CHACHA) &&\n"
-     "	       ", ""),
+    ("tag-cipher", "any cipher is taken from a disk", "fzc_cipher_known(tag->cipher) &&\n	       ", ""),
     ("tag-long", "what is compressed may be longer than its block", "length &&\n		       length < bytes;", "length;"),
     ("tag-sum", "blocks may have less than the payload", "	if (!left)\n		return 0;", "	return 0;"),
     ("tag-left", "...or more", " || length > left ||", " ||"),
