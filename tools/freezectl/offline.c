@@ -155,10 +155,11 @@ static bool is_torn(const struct fzc_page *page)
 /* Bits of the body from @nbits on, which stand for nothing. */
 static u64 stray_bits(const struct fzc_page *page, u64 nbits)
 {
-	u64 n = 0;
+	u8 first = nbits < FZC_MAP_BITS ? page->body[nbits / 8] >> nbits % 8 : 0;
+	u64 n = __builtin_popcount(first);
 
-	for (u64 bit = nbits; bit < FZC_MAP_BITS; bit++)
-		n += page->body[bit / 8] >> (bit % 8) & 1;
+	for (u64 i = nbits / 8 + 1; i < FZC_BODY; i++)
+		n += __builtin_popcount(page->body[i]);
 	return n;
 }
 
