@@ -532,6 +532,12 @@ test_check_finds() {
 	spoil "$meta" $((4096 * 12 + 100))	# unsent: 8 pages and 4 of changed before it
 	ctl 1 'unsent: 1 damaged pages, expected none' check "$meta"
 	make_metadata
+	forge "$meta" $((4096 * 9)) $((64 + 8192 / 8 - 1))	# changed_0, a block that there is
+	ctl 0 'no findings' check "$meta"
+	forge "$meta" $((4096 * 9)) $((64 + 8192 / 8))		# and two that there are not
+	forge "$meta" $((4096 * 9)) $((4096 - 1))
+	ctl 1 'changed_0: 2 bits beyond the last block, expected none' check "$meta"
+	make_metadata
 	spoil "$diff" 8300
 	ctl 0 'index: one copy of 1 pages is torn' check "$diff"
 	spoil "$diff" 12400
