@@ -31,6 +31,7 @@ static struct {
 	struct fzc_img sent;	/* an ALL_SENT that was taken; number 0: none */
 	struct fzc_img image;	/* committed, as far as was seen */
 	u32 shown[MAX_BLOCKS];	/* what that reads as */
+	bool unread[MAX_BLOCKS];	/* which has not been seen: it could not be read */
 	bool wrote;		/* its own host did */
 	bool rotten;		/* a slot may hold what its checksum does not say */
 	struct rx_io rx[FZC_MAX_RX];
@@ -81,13 +82,15 @@ static void check_shown(bool fresh)
 
 	MUST(fzc_s_read_begin(&S, 0, MAX_BLOCKS - 1, &token) != FZC_GO_FAIL);
 	for (b = 0; b < MAX_BLOCKS; b++) {
+		T.unread[b] |= fresh;
 		if (!read_block(b, &v)) {
 			MUST(T.rotten);
 			continue;
 		}
-		if (fresh)
+		if (T.unread[b])
 			T.shown[b] = v;
-		MUST(v == T.shown[b] || (T.rotten && fresh));
+		T.unread[b] = false;
+		MUST(v == T.shown[b]);
 	}
 	fzc_s_read_end(&S, token);
 }

@@ -872,6 +872,37 @@ TEST(cores_slot_that_cannot_be_read)
 	CHECK(!fzc_s_merging(&S));
 }
 
+/* A block that was damaged can be read again as soon as an image with another content of it is committed. */
+TEST(cores_damaged_until_the_next_image)
+{
+	struct fzc_msg m;
+	u32 slot;
+	u8 dev, token;
+
+	paired(64);
+	m = freeze_of(0, 2);
+	B.copy_result = FZC_COPY_BAD;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(S.ndamaged == 2 && !fzc_s_merging(&S));
+	B.copy_result = FZC_COPY_OK;
+	m = freeze_of(0, 1);
+	/* a read that began before keeps it from being merged */
+	CHECK(fzc_s_read_begin(&S, 5, 5, &token) == FZC_GO_MIXED);
+	CHECK(fzc_s_read_place(&S, 0, &dev, &slot) == FZC_S_BAD);
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(S.sb.image.number == m.image.number && fzc_s_merging(&S));
+	CHECK(fzc_s_read_place(&S, 0, &dev, &slot) == FZC_S_SLOT);
+	fzc_s_slot_put(&S, dev);
+	CHECK(fzc_s_read_place(&S, 1, &dev, &slot) == FZC_S_BAD);
+	fzc_s_read_end(&S, token);
+	settle();
+	CHECK(!fzc_s_merging(&S) && S.ndamaged == 1);
+	CHECK(fzc_s_read_place(&S, 0, &dev, &slot) == FZC_S_DATA);
+	CHECK(fzc_s_read_place(&S, 1, &dev, &slot) == FZC_S_BAD);
+}
+
 /* Metadata that is signed */
 
 static struct fzc_volkey *volkey(u8 newer, u8 older)
