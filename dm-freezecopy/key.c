@@ -13,6 +13,7 @@ struct fzc_key {
 	struct key *key;
 	struct mutex lock;		/* protects @settled, and writes of the others */
 	const void *payload;		/* as last read: only to see that it is another one */
+	u32 changes;			/* so often it was */
 	bool settled;
 	const void *kept;		/* likewise, by fzc_key_keep() */
 };
@@ -49,6 +50,7 @@ struct fzc_key *fzc_key_get(const char *description, char *why)
 {
 	struct fzc_key *k = kzalloc(sizeof(*k), GFP_KERNEL);
 	struct fzc_keys keys;
+	u32 change;
 	int err;
 
 	if (!k)
@@ -63,7 +65,7 @@ struct fzc_key *fzc_key_get(const char *description, char *why)
 		kfree(k);
 		return ERR_PTR(err);
 	}
-	err = fzc_key_read(k, &keys, why);
+	err = fzc_key_read(k, &keys, &change, why);
 	memzero_explicit(&keys, sizeof(keys));
 	if (err) {
 		fzc_key_put(k);
@@ -83,13 +85,16 @@ void fzc_key_put(struct fzc_key *k)
 /* How many of the keys there are the peer may use. */
 static u32 note_payload(struct fzc_key *k, const struct user_key_payload *p)
 {
-	if (READ_ONCE(k->payload) != p)
+	if (READ_ONCE(k->payload) != p) {
 		k->settled = false;
+		WRITE_ONCE(k->changes, k->changes + 1);
+	}
 	WRITE_ONCE(k->payload, p);
 	return k->settled ? 1 : p->datalen / FZC_KEY_BYTES;
 }
 
-static int copy_keys(struct fzc_key *k, struct fzc_keys *keys, bool keep, char *why)
+/* @change NULL: to be kept. */
+static int copy_keys(struct fzc_key *k, struct fzc_keys *keys, u32 *change, char *why)
 {
 	const struct user_key_payload *p;
 	int err;
@@ -100,24 +105,26 @@ static int copy_keys(struct fzc_key *k, struct fzc_keys *keys, bool keep, char *
 	p = user_key_payload_locked(k->key);
 	err = validate(k->key, why) ?: check_payload(k->key, p, why);
 	if (!err) {
-		keys->n = keep ? p->datalen / FZC_KEY_BYTES : note_payload(k, p);
+		keys->n = change ? note_payload(k, p) : p->datalen / FZC_KEY_BYTES;
 		memcpy(keys->key, p->data, keys->n * FZC_KEY_BYTES);
 	}
-	if (keep)
+	if (change)
+		*change = k->changes;
+	else
 		WRITE_ONCE(k->kept, p);
 	up_read(&k->key->sem);
 	mutex_unlock(&k->lock);
 	return err;
 }
 
-int fzc_key_read(struct fzc_key *k, struct fzc_keys *keys, char *why)
+int fzc_key_read(struct fzc_key *k, struct fzc_keys *keys, u32 *change, char *why)
 {
-	return copy_keys(k, keys, false, why);
+	return copy_keys(k, keys, change, why);
 }
 
 int fzc_key_keep(struct fzc_key *k, struct fzc_keys *keys, char *why)
 {
-	return copy_keys(k, keys, true, why);
+	return copy_keys(k, keys, NULL, why);
 }
 
 bool fzc_key_news(const struct fzc_key *k)
@@ -143,11 +150,13 @@ int fzc_key_valid(struct fzc_key *k, char *why)
 	return validate(k->key, why);
 }
 
-int fzc_key_check(struct fzc_key *k, char *why)
+int fzc_key_check(struct fzc_key *k, u32 change, char *why)
 {
 	int err = validate(k->key, why);
 
-	if (!err && rcu_access_pointer(k->key->payload.rcu_data0) != READ_ONCE(k->payload))
+	/* @payload alone does not tell: whoever connects meanwhile makes it the new one */
+	if (!err && (rcu_access_pointer(k->key->payload.rcu_data0) != READ_ONCE(k->payload) ||
+		     READ_ONCE(k->changes) != change))
 		err = say(why, -EKEYREJECTED, k->key->description,
 			  "has changed, connecting with the new one");
 	return err;

@@ -21,8 +21,11 @@ struct fzc_key;
 struct fzc_key *fzc_key_get(const char *description, char *why);
 void fzc_key_put(struct fzc_key *key);
 
-/* Copy it, for the caller to wipe.  -errno with a reason.  Sleeps. */
-int fzc_key_read(struct fzc_key *key, struct fzc_keys *keys, char *why);
+/*
+ * Copy it, for the caller to wipe.  @change: what fzc_key_check() is to be asked with.
+ * -errno with a reason.  Sleeps.
+ */
+int fzc_key_read(struct fzc_key *key, struct fzc_keys *keys, u32 *change, char *why);
 /*
  * The same for what is on disk: also the one before, whatever the peer has proven.
  * fzc_key_news() is about the last time; fzc_key_check() is not.
@@ -34,7 +37,10 @@ bool fzc_key_news(const struct fzc_key *key);
 void fzc_key_settle(struct fzc_key *key, const struct fzc_keys *keys);
 /* Is it a key at all, as far as can be told without reading it?  -errno with a reason. */
 int fzc_key_valid(struct fzc_key *key, char *why);
-/* May a session go on?  -errno with a reason if it is revoked, or another one by now. */
-int fzc_key_check(struct fzc_key *key, char *why);
+/*
+ * May a session go on whose handshake read it as @change?  -errno with a reason if it is
+ * revoked, or another one by now.
+ */
+int fzc_key_check(struct fzc_key *key, u32 change, char *why);
 
 #endif /* FZC_KEY_H */

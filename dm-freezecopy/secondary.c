@@ -132,17 +132,22 @@ static int secondary_rx_msg(void *ctx, const struct fzc_msg *msg)
 	return r;
 }
 
+bool fzc_secondary_may_rx(struct fzc_secondary *sec, int *err)
+{
+	lockdep_assert_held(&sec->dev.lock);
+	*err = sec->dropped || READ_ONCE(sec->dev.link_ending) ? -ESHUTDOWN : 0;
+	return *err || fzc_s_can_rx(&sec->core);
+}
+
 static bool may_rx(struct fzc_secondary *sec, int *r)
 {
-	struct fzc_dev *dev = &sec->dev;
 	unsigned long flags;
-	bool can;
+	bool may;
 
-	spin_lock_irqsave(&dev->lock, flags);
-	can = fzc_s_can_rx(&sec->core);
-	*r = sec->dropped || READ_ONCE(dev->link_ending) ? -ESHUTDOWN : 0;
-	spin_unlock_irqrestore(&dev->lock, flags);
-	return can || *r;
+	spin_lock_irqsave(&sec->dev.lock, flags);
+	may = fzc_secondary_may_rx(sec, r);
+	spin_unlock_irqrestore(&sec->dev.lock, flags);
+	return may;
 }
 
 static int secondary_rx_wait(void *ctx)

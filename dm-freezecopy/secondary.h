@@ -72,6 +72,8 @@ extern const struct fzc_role_ops fzc_secondary_role;
 int fzc_secondary_recover(struct fzc_dev *dev, bool force, u64 *number, char *why);
 
 /* Between the files of the secondary. */
+/* May a frame be taken now, or (@err) none any more?  dev.lock is held. */
+bool fzc_secondary_may_rx(struct fzc_secondary *sec, int *err);
 extern const struct fzc_hio_ops fzc_secondary_hio;
 int fzc_secondary_recv_init(struct fzc_secondary *sec);
 void fzc_secondary_recv_exit(struct fzc_secondary *sec);

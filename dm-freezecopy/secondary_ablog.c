@@ -124,6 +124,28 @@ static bool get_pages(struct fzc_recv *r, u32 length)
 	return true;
 }
 
+/*
+ * Tell the core of the frame: false while it holds the receiver, which it may have begun
+ * to do since the head was looked at (a commit, when all was verified).
+ */
+static bool take(struct fzc_recv *r, const struct fzc_frame *f, int *err, char *why)
+{
+	struct fzc_secondary *sec = r->sec;
+	unsigned long flags;
+	bool may;
+
+	spin_lock_irqsave(&sec->dev.lock, flags);
+	may = fzc_secondary_may_rx(sec, err);
+	if (may && !*err) {
+		r->rx = fzc_s_data(&sec->core, f->frame, f->image, f->first, f->n, f->flags);
+		*err = r->rx ? 0 : -EPROTO;
+		if (*err)
+			strscpy(why, sec->core.reason, FZC_REASON_LEN);
+	}
+	spin_unlock_irqrestore(&sec->dev.lock, flags);
+	return may;
+}
+
 int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, const struct fzc_tag *tag,
 			  struct page **pages, void **cookie)
 {
@@ -131,7 +153,7 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, const struct fzc
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
 	char why[FZC_REASON_LEN];
 	struct fzc_recv *r;
-	unsigned long flags;
+	int err;
 
 	/* those that are busy end by their disk alone */
 	wait_event_idle(dev->wait, (r = try_get_recv(sec)));
@@ -146,15 +168,12 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, const struct fzc
 		fzc_link_drop(dev->link, "no memory for a frame");
 		return -ENOMEM;
 	}
-	spin_lock_irqsave(&dev->lock, flags);
-	r->rx = fzc_s_data(&sec->core, f->frame, f->image, f->first, f->n, f->flags);
-	if (!r->rx)
-		strscpy(why, sec->core.reason, sizeof(why));
-	spin_unlock_irqrestore(&dev->lock, flags);
-	if (!r->rx) {
+	wait_event_idle(dev->wait, take(r, f, &err, why));
+	if (err) {
 		put_recv(r);
-		fzc_link_drop(dev->link, why);
-		return -EPROTO;
+		if (err == -EPROTO)
+			fzc_link_drop(dev->link, why);
+		return err;
 	}
 	memcpy(pages, r->page, DIV_ROUND_UP(r->plain, PAGE_SIZE) * sizeof(*pages));
 	*cookie = r;

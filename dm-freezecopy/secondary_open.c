@@ -80,6 +80,23 @@ int fzc_secondary_write_tags(struct fzc_dev *dev)
 
 /* ---- what is used ---- */
 
+/*
+ * The index's checksum covers what is behind the ciphertext, the tag does not: with a free
+ * choice there, an older content of the block could be given the newest one's checksum.
+ */
+static bool rest_is_clear(struct page **pages, u32 length, u32 bytes)
+{
+	u32 i = length / PAGE_SIZE, at = length % PAGE_SIZE;
+
+	for (; i < DIV_ROUND_UP(bytes, PAGE_SIZE); i++, at = 0) {
+		u32 end = min_t(u32, bytes - i * PAGE_SIZE, PAGE_SIZE);
+
+		if (memchr_inv(page_address(pages[i]) + at, 0, end - at))
+			return false;
+	}
+	return true;
+}
+
 static int open_block(struct fzc_secondary *sec, const struct fzc_tag *tag, u64 block,
 		      struct page **pages)
 {
@@ -88,7 +105,8 @@ static int open_block(struct fzc_secondary *sec, const struct fzc_tag *tag, u64 
 	u8 key[FZC_KEY_BYTES];
 	int err;
 
-	if (!fzc_tag_possible(tag, bytes))
+	if (!fzc_tag_possible(tag, bytes) ||
+	    !rest_is_clear(pages, le32_to_cpu(tag->length), bytes))
 		return -EBADMSG;
 	stage_key(sec, key);
 	mutex_lock(&o->lock);
