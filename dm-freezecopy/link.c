@@ -22,6 +22,7 @@
 #include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
+#include <linux/sched.h>
 #include <linux/sched/mm.h>
 #include <linux/slab.h>
 
@@ -40,6 +41,7 @@
 #define BACKOFF_MIN	(HZ / 5)
 #define BACKOFF_MAX	(5 * HZ)
 #define STABLE		(5 * HZ)	/* a connection that lived that long resets the backoff */
+#define BACKGROUND	10		/* nice: a tenth of a processor that others want */
 #define RING		(64 + FZC_MAX_DAMAGED)	/* a secondary may NEED all of these at once */
 #define MAX_PAGES	(FZC_MAX_RUN_BYTES / PAGE_SIZE)
 
@@ -86,6 +88,7 @@ struct fzc_link {
 	wait_queue_head_t wait;		/* for changes of the above */
 	struct task_struct *manager;
 	struct task_struct *sender;
+	bool background;		/* the sender leaves the processor to others */
 	struct fzc_listener *listener;	/* the secondary's */
 	long backoff;			/* the manager's */
 	int complained;			/* last error in connecting */
@@ -167,6 +170,11 @@ static void broken(struct fzc_link *link, struct fzc_sock *sock, int err)
 	}
 	/* the manager does not release it while this thread is busy */
 	fzc_sock_stop(sock);
+}
+
+void fzc_link_background(struct fzc_link *link, bool background)
+{
+	WRITE_ONCE(link->background, background);
 }
 
 /* The queue */
@@ -386,13 +394,25 @@ static bool send_next(struct fzc_link *link)
 	return true;
 }
 
+/* Once a change, so that what an administrator gives it stays. */
+static bool take_priority(struct fzc_link *link, bool background)
+{
+	bool wanted = READ_ONCE(link->background);
+
+	if (wanted != background)
+		set_user_nice(current, wanted ? BACKGROUND : 0);
+	return wanted;
+}
+
 static int sender_main(void *arg)
 {
 	static const struct fzc_msg ping = { .type = FZC_MSG_PING };
 	unsigned int noio = memalloc_noio_save();
 	struct fzc_link *link = arg;
+	bool background = false;
 
 	while (!kthread_should_stop()) {
+		background = take_priority(link, background);
 		if (send_next(link))
 			cond_resched();
 		else if (!wait_event_idle_timeout(link->wait,

@@ -98,6 +98,11 @@ void fzc_link_stop(struct fzc_link *link);
  */
 void fzc_link_send_msg(struct fzc_link *link, const struct fzc_msg *msg);
 void fzc_link_send_data(struct fzc_link *link, struct fzc_tx *tx);
+/*
+ * Whether what is sent can wait for others who want the processor: no later than
+ * with its next frame the sender takes nice 10, or 0.  Any context.
+ */
+void fzc_link_background(struct fzc_link *link, bool background);
 /* Ask for the connection to be dropped, e.g. with a reason for the log.  Any context. */
 void fzc_link_drop(struct fzc_link *link, const char *why);
 /*

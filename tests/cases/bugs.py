@@ -46,6 +46,8 @@ BUGS = {
     "rate": ("the table's rate is not kept", "sock.c",
              "set_congestion(sock, tcp->congestion) ?: set_rate(sock, tcp->rate)",
              "set_congestion(sock, tcp->congestion)", "test_rate"),
+    "background": ("an image is sent as if it could wait", "primary.c",
+                   "READ_ONCE(pr->core.phase) == FZC_PHASE_IDLE", "true", "test_sending_gives_way"),
     "compress": ("nothing is compressed", "primary_send.c",
                  "		if (!pr->compressor || piece->zero)\n", "		if (pr->compressor || piece->zero)\n",
                  "test_compressed and lz4 and 4096"),

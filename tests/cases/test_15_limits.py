@@ -129,3 +129,24 @@ def test_verified_before_the_commit(pair):
     scenes.commit(pair, load)
     assert pair.status("secondary")["damaged"] == 0
     scenes.finish(pair, load)
+
+
+def wait_nice(pair, nice):
+    """Until the primary's sender has this priority; the secondary's is always 0."""
+    def has():
+        return {side: int(pair.side(side).run("awk '$2 ~ /^.fzc-send/ {print $19}' /proc/[0-9]*/stat").out)
+                for side in ("primary", "secondary")} == {"primary": nice, "secondary": 0}
+    pair.wait("primary", lambda s: has(), what=f"a sender of nice {nice}")
+
+
+def test_sending_gives_way(pair):
+    """What can wait is sent with what others leave of the processor; an image cannot."""
+    scenes.volume(pair)
+    load = pair.load(**scenes.STEADY)
+    wait_nice(pair, 10)
+    number = scenes.hold_freezing(pair, load)
+    wait_nice(pair, 0)
+    pair.netem("primary", "")
+    scenes.judge(pair, number)
+    wait_nice(pair, 10)
+    scenes.finish(pair, load)
