@@ -96,7 +96,8 @@ static bool is_formatting(const struct fzc_page *page)
 
 /*
  * The superblock that counts, @pick of @page, says what the keys are; the other one, if
- * it is sound, is older, and of the same volume.
+ * it is sound, is older, and of the same volume.  One of a formatting has neither keys nor
+ * a signature, so that its flags prove nothing.
  */
 static int check_supers(struct fzc_super *sb, const struct fzc_opts *opts,
 			const struct fzc_page *const page[2], int pick, char *why)
@@ -143,6 +144,49 @@ static void fresh_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 	fzc_note_devices(sb, opts);
 }
 
+/* What a formatting goes on with; of the rest of that superblock, which is not signed, nothing. */
+static void formatting_super(struct fzc_super *sb, const struct fzc_geometry *geo,
+			     const struct fzc_opts *opts, u8 role)
+{
+	u64 format = sb->format, seq = sb->seq, next_gen = sb->next_gen;
+
+	fresh_super(sb, geo, opts, role);
+	sb->format = format;
+	sb->seq = seq;
+	sb->next_gen = next_gen;
+}
+
+/* Is it that of the volume that the table describes? */
+static int check_table(const struct fzc_super *sb, const struct fzc_geometry *geo,
+		       const struct fzc_opts *opts, u8 role, bool fresh, char *why)
+{
+	if (sb->role != role)
+		scnprintf(why, FZC_REASON_LEN, "meta belongs to a %s, the table says %s",
+			  name_of(sb->role), name_of(role));
+	else if (sb->sectors != geo->sectors)
+		scnprintf(why, FZC_REASON_LEN, "meta is for %llu sectors, the table says %llu",
+			  (unsigned long long)sb->sectors, (unsigned long long)geo->sectors);
+	else if (sb->block_size != geo->block_size)
+		scnprintf(why, FZC_REASON_LEN, "meta has block %u, the table says %u",
+			  sb->block_size, geo->block_size);
+	else if (sb->regions != geo->regions)
+		scnprintf(why, FZC_REASON_LEN, "meta has %u regions, expected %u", sb->regions,
+			  geo->regions);
+	else if (!fresh && !(sb->flags & FZC_SB_ENCRYPTED) == opts->encrypt)
+		scnprintf(why, FZC_REASON_LEN,
+			  "meta was created with stage_encryption %s, the table says %s; expected the same, or remove --wipe and create on both sides",
+			  opts->encrypt ? "off" : "on", opts->encrypt ? "on" : "off");
+	else if (!fzc_id_is_zero(&opts->pair) && !fzc_id_is_zero(&sb->pair) &&
+		 !fzc_id_equal(&opts->pair, &sb->pair))
+		scnprintf(why, FZC_REASON_LEN,
+			  "meta is of pair %02x%02x%02x%02x..., the table says %02x%02x%02x%02x...",
+			  sb->pair.b[0], sb->pair.b[1], sb->pair.b[2], sb->pair.b[3],
+			  opts->pair.b[0], opts->pair.b[1], opts->pair.b[2], opts->pair.b[3]);
+	else
+		return check_devices(sb, opts, why);
+	return -EINVAL;
+}
+
 int fzc_load_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 		   const struct fzc_opts *opts, u8 role, const struct fzc_page *a,
 		   const struct fzc_page *b, u8 *copy, bool *fresh, char *why)
@@ -160,36 +204,15 @@ int fzc_load_super(struct fzc_super *sb, const struct fzc_geometry *geo,
 	}
 	*copy = pick;
 	err = fzc_super_decode(sb, page[pick], why);
-	if (!err && opts->vk && sb->flags & FZC_SB_ENCRYPTED)
+	if (!err && opts->vk && sb->flags & (FZC_SB_ENCRYPTED | FZC_SB_FORMATTING))
 		err = check_supers(sb, opts, page, pick, why);
 	if (err)
 		return err;
 	*fresh = sb->flags & FZC_SB_FORMATTING;
-	if (sb->role != role)
-		scnprintf(why, FZC_REASON_LEN, "meta belongs to a %s, the table says %s",
-			  name_of(sb->role), name_of(role));
-	else if (sb->sectors != geo->sectors)
-		scnprintf(why, FZC_REASON_LEN, "meta is for %llu sectors, the table says %llu",
-			  (unsigned long long)sb->sectors, (unsigned long long)geo->sectors);
-	else if (sb->block_size != geo->block_size)
-		scnprintf(why, FZC_REASON_LEN, "meta has block %u, the table says %u",
-			  sb->block_size, geo->block_size);
-	else if (sb->regions != geo->regions)
-		scnprintf(why, FZC_REASON_LEN, "meta has %u regions, expected %u", sb->regions,
-			  geo->regions);
-	else if (!*fresh && !(sb->flags & FZC_SB_ENCRYPTED) == opts->encrypt)
-		scnprintf(why, FZC_REASON_LEN,
-			  "meta was created with stage_encryption %s, the table says %s; expected the same, or remove --wipe and create on both sides",
-			  opts->encrypt ? "off" : "on", opts->encrypt ? "on" : "off");
-	else if (!fzc_id_is_zero(&opts->pair) && !fzc_id_is_zero(&sb->pair) &&
-		 !fzc_id_equal(&opts->pair, &sb->pair))
-		scnprintf(why, FZC_REASON_LEN,
-			  "meta is of pair %02x%02x%02x%02x..., the table says %02x%02x%02x%02x...",
-			  sb->pair.b[0], sb->pair.b[1], sb->pair.b[2], sb->pair.b[3],
-			  opts->pair.b[0], opts->pair.b[1], opts->pair.b[2], opts->pair.b[3]);
-	else
-		return check_devices(sb, opts, why);
-	return -EINVAL;
+	err = check_table(sb, geo, opts, role, *fresh, why);
+	if (!err && *fresh)
+		formatting_super(sb, geo, opts, role);
+	return err;
 }
 
 int fzc_load_diff(const struct fzc_super *sb, const struct fzc_geometry *geo,

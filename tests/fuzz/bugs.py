@@ -120,7 +120,7 @@ BUGS = [
      "	err = check_page(sb, opts, load->dev, load->offset, a, why);",
      "	err = 0 && check_page(sb, opts, load->dev, load->offset, a, why);"),
     ("unsigned-super", "a superblock that is not signed is taken", "load", 1000000, "load.c",
-     "	if (!err && opts->vk && sb->flags & FZC_SB_ENCRYPTED)", "	if (0)"),
+     "	if (!err && opts->vk && sb->flags & (FZC_SB_ENCRYPTED | FZC_SB_FORMATTING))", "	if (0)"),
 ]
 PARTS = ("dm-freezecopy", "tests/fuzz", "tests/sim", "tools/freezectl")
 

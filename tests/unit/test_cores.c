@@ -1103,6 +1103,12 @@ TEST(cores_superblocks_that_were_changed)
 	fzc_page_sum(super);
 	CHECK(boot_p() == -EBADMSG &&
 	      strstr(P.reason, "says that formatting has only begun: devices swapped, or changed"));
+	/* ...and that says of itself that it is not to be signed */
+	super->super.flags &= ~cpu_to_le32(FZC_SB_ENCRYPTED);
+	super->head.features = 0;
+	fzc_page_sum(super);
+	CHECK(boot_p() == -EBADMSG &&
+	      strstr(P.reason, "says that formatting has only begun: devices swapped, or changed"));
 	/* back to blocks in the clear */
 	*super = *was;
 	super->super.flags &= ~cpu_to_le32(FZC_SB_ENCRYPTED);
@@ -1138,6 +1144,29 @@ TEST(cores_formatting_begins_again)
 		CHECK(fzc_s_started(&S) && !boot_s());
 		CHECK(!memcmp(&S.sb.keys, &B.opts.keys, sizeof(S.sb.keys)));
 	}
+}
+
+/* Of a superblock that says so nothing is believed but which formatting it is. */
+TEST(cores_formatting_takes_no_image)
+{
+	struct fzc_page *super;
+	u64 format;
+
+	signed_pair();
+	super = newer_super(&B);
+	super->super.flags = cpu_to_le32(FZC_SB_FORMATTING);
+	super->super.image.number = cpu_to_le64(7);
+	super->super.building = cpu_to_le64(8);
+	super->super.stage_cur = cpu_to_le32(1);
+	memset(super->super.session, 1, sizeof(super->super.session));
+	super->head.features = 0;
+	fzc_page_sum(super);
+	memset(older_super(&B), 0, FZC_PAGE);
+	format = le64_to_cpu(super->head.format);
+	CHECK(!boot_s());
+	CHECK(S.sb.flags & FZC_SB_BLANK && S.sb.format == format);
+	CHECK(!S.sb.image.number && !S.sb.building && !S.sb.stage_cur &&
+	      fzc_id_is_zero(&S.sb.session));
 }
 
 /* After a start with both keys, and another write, the one before can be forgotten. */

@@ -248,10 +248,12 @@ static void check_diff(struct check *c)
 }
 
 /* Devices that were swapped, or changed, have good checksums. */
-static void check_signatures(struct check *c)
+static void check_signatures(struct check *c, const char *key)
 {
 	struct offline_signed n;
 
+	if (key && !c->f.is_signed && !(c->f.sb.flags & FZC_SB_FORMATTING))
+		found(c, "signatures: none, expected those of the key %s", key);
 	if (!c->f.is_signed || !c->f.geo.block_size)
 		return;
 	if (!c->f.vk)
@@ -285,7 +287,7 @@ static int run(int argc, char **argv)
 	else if (!rc)
 		check_diff(&c);
 	if (!rc)
-		check_signatures(&c);
+		check_signatures(&c, with.key);
 	prove_wipe(&c.f);
 	offline_close(&c.f);
 	if (!rc && !c.findings)
@@ -302,7 +304,7 @@ const struct verb verb_check = {
 	"Prints a line for each finding: field, value, what was expected; exit code 1. What\n"
 	"a crash may leave (one of two copies torn) is mentioned on stderr and is none.\n"
 	"\n"
-	"  --key NAME      check what each page is signed with, if stage_encryption is on:\n"
+	"  --key NAME      stage_encryption is on: check what each page is signed with;\n"
 	"                  devices that were swapped, or changed by somebody, are found\n"
 	"  --meta DEVICE   for a difference volume: where its keys are\n"
 	"\n"

@@ -246,7 +246,7 @@ int conf_read(const char *name, struct conf *c)
 	return FC_DONE;
 }
 
-int conf_each(bool quiet, int (*fn)(const struct conf *c, void *arg), void *arg)
+int conf_each(enum conf_bad bad, int (*fn)(const struct conf *c, void *arg), void *arg)
 {
 	char why[2 * PATH_MAX + 512], name[FC_NAME_LEN];
 	struct dirent **list;
@@ -254,6 +254,8 @@ int conf_each(bool quiet, int (*fn)(const struct conf *c, void *arg), void *arg)
 	struct conf c;
 
 	n = scandir(conf_dir(), &list, NULL, alphasort);
+	if (n < 0 && bad == CONF_REFUSE)
+		return say(FC_REFUSED, "%s: %s", conf_dir(), strerror(errno));
 	for (i = 0; i < n; i++) {
 		char *dot = strrchr(list[i]->d_name, '.');
 
@@ -264,7 +266,9 @@ int conf_each(bool quiet, int (*fn)(const struct conf *c, void *arg), void *arg)
 				;	/* an editor's copy, not ours */
 			else if (!conf_load(name, &c, why, sizeof(why)))
 				rc = fn(&c, arg);
-			else if (!quiet)
+			else if (bad == CONF_REFUSE)
+				rc = say(FC_REFUSED, "%s", why);
+			else if (bad == CONF_NOTE)
 				note("freezectl: skipped: %s", why);
 		}
 		free(list[i]);
@@ -358,10 +362,12 @@ int conf_write(const struct conf *c)
 
 int conf_unlink(const char *name, const char *suffix)
 {
-	char path[PATH_MAX];
+	char path[PATH_MAX], tmp[PATH_MAX];
 
 	conf_path(name, suffix, path);
-	if ((unlink(path) && errno != ENOENT) || sync_dir())
+	/* what a crash has left of writing it */
+	conf_path(name, ".new", tmp);
+	if ((unlink(tmp) && errno != ENOENT) || (unlink(path) && errno != ENOENT) || sync_dir())
 		return say(FC_FAILED, "%s: %s", path, strerror(errno));
 	return FC_DONE;
 }

@@ -55,11 +55,18 @@ int conf_read(const char *name, struct conf *c);
 int conf_write(const struct conf *c);
 int conf_delete(const char *name);
 
+/* What to do about a conf file that is refused, or cannot be read. */
+enum conf_bad {
+	CONF_SKIP,		/* without a word */
+	CONF_NOTE,		/* skip it and say so */
+	CONF_REFUSE,		/* say so and end: what it names is not to be lost */
+};
+
 /*
  * Call @fn for every NAME.conf that can be read, until it returns non-zero,
- * which is returned.  With @quiet, files that are refused are skipped silently.
+ * which is returned.
  */
-int conf_each(bool quiet, int (*fn)(const struct conf *c, void *arg), void *arg);
+int conf_each(enum conf_bad bad, int (*fn)(const struct conf *c, void *arg), void *arg);
 
 /* Keep other freezectl processes from creating and removing volumes; freed at exit. */
 int conf_lock(void);

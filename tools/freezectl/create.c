@@ -291,7 +291,7 @@ static int open_devices(struct request *r)
 			continue;		/* volume_open() says it */
 		}
 		claim.dev = st.st_rdev;
-		rc = conf_each(true, claimed, &claim);
+		rc = conf_each(CONF_SKIP, claimed, &claim);
 		if (rc)
 			return rc;
 		blk_stable_path(r->device[i], st.st_rdev, v->conf.device[i]);

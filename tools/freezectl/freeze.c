@@ -212,7 +212,7 @@ static int void_image(const struct request *r, uint64_t number)
 			   "image %llu of %s was cut after its file systems had thawed, and cannot be given up any more: treat it as crash-consistent",
 			   (unsigned long long)number, r->d.name);
 	return say(FC_TIMEOUT,
-		   "the deadline passed before the cut was made; image %llu is given up; allow more with --deadline",
+		   "the deadline passed before the cut was made, or somebody thawed for us; image %llu is given up; allow more with --deadline",
 		   (unsigned long long)number);
 }
 

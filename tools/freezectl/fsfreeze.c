@@ -159,7 +159,7 @@ static bool thaw_all(struct fs_set *s)
 		int frozen = FS_FROZEN;
 
 		if (atomic_compare_exchange_strong(&s->shared->state[i], &frozen, FS_THAWED))
-			ioctl(s->fs[i].fd, FITHAW, 0);
+			held &= !ioctl(s->fs[i].fd, FITHAW, 0);
 		else if (frozen != FS_OTHERS)
 			held = false;
 	}
@@ -272,6 +272,21 @@ static void give_up(struct fs_set *s)
 	thaw_all(s);
 }
 
+/*
+ * A child that is killed in FIFREEZE dies when that has ended: then nobody knows whether
+ * the file system is frozen by it or, as it was before, by somebody else, for whom we do not thaw.
+ */
+static int explain_killed(const struct fs_set *s)
+{
+	for (size_t i = 0; i < s->n; i++)
+		if (atomic_load(&s->shared->state[i]) == FS_FREEZING)
+			return say(FC_FAILED,
+				   "the process that freezes and thaws was killed while it froze %s on %s, which may be frozen yet: thaw it with fsfreeze -u; no image was made",
+				   s->fs[i].type, s->fs[i].path);
+	return say(FC_FAILED,
+		   "the process that freezes and thaws was killed; all that it had frozen is thawed, no image was made");
+}
+
 static int explain_child(struct fs_set *s)
 {
 	const struct shared *sh = s->shared;
@@ -308,8 +323,7 @@ int fs_freeze(struct fs_set *s, uint64_t deadline)
 		return s->shared->err ? explain_child(s) : FC_DONE;
 	give_up(s);
 	if (rc == 1)
-		return say(FC_FAILED,
-			   "the process that freezes and thaws was killed; all that it had frozen is thawed, no image was made");
+		return explain_killed(s);
 	return say(FC_TIMEOUT,
 		   "%s not reached by the deadline; all is thawed, no image was made; allow more with --deadline",
 		   s->shared->step == STEP_SYNC ? "end of sync" : "freeze of all file systems");

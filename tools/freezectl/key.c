@@ -49,8 +49,8 @@ static bool is_left(const struct left *left, const u8 id[FZC_KEY_ID])
 	return i < left->n;
 }
 
-/* A superblock's key that would be lost, into @id. */
-static bool is_needed(const struct conf *c, const struct left *left, u8 id[FZC_KEY_ID])
+/* A superblock's key that would be lost, into @id: 1; 0: none would; -errno: nobody knows. */
+static int is_needed(const struct conf *c, const struct left *left, u8 id[FZC_KEY_ID])
 {
 	u8 had[2][FZC_KEY_ID];
 	int n = offline_wrapped(c->device[FZC_DEV_META], had);
@@ -58,9 +58,9 @@ static bool is_needed(const struct conf *c, const struct left *left, u8 id[FZC_K
 	for (int i = 0; i < n; i++)
 		if (!is_left(left, had[i])) {
 			memcpy(id, had[i], FZC_KEY_ID);
-			return true;
+			return 1;
 		}
-	return false;
+	return n < 0 ? n : 0;
 }
 
 static int check_volume(const struct conf *c, void *arg)
@@ -69,11 +69,11 @@ static int check_volume(const struct conf *c, void *arg)
 	char text[2 * FZC_KEY_ID + 1];
 	struct dmdev d;
 	u8 id[FZC_KEY_ID];
-	int ms = 0;
+	int ms = 0, needed;
 
 	if (strcmp(c->key, left->name))
 		return 0;
-	for (; is_needed(c, left, id); ms += LOOK_MS) {
+	for (; (needed = is_needed(c, left, id)) > 0; ms += LOOK_MS) {
 		if (ms < FOLLOWS_MS && !dmdev_find(c->name, &d)) {
 			usleep(LOOK_MS * 1000);
 			continue;
@@ -83,6 +83,10 @@ static int check_volume(const struct conf *c, void *arg)
 			   "the metadata of the volume %s is still under the key %s, which would be lost; 'freezectl start %s' writes it anew, within seconds, or import with --force gives it up",
 			   c->name, text, c->name);
 	}
+	if (needed < 0 && strcmp(c->stage_encryption, "off"))
+		return say(FC_REFUSED,
+			   "the metadata of the volume %s cannot be read (%s: %s), it may be under a key that would be lost; bring that device back or 'freezectl remove %s', or import with --force gives it up",
+			   c->name, c->device[FZC_DEV_META], strerror(-needed), c->name);
 	return 0;
 }
 
@@ -94,7 +98,7 @@ static int check_volumes(const char *name, const struct fzc_keys *keys)
 
 	for (u32 i = 0; i < keys->n && !rc; i++)
 		rc = key_print_id(keys->key[i], left.id[i]);
-	return rc ? rc : conf_each(true, check_volume, &left);
+	return rc ? rc : conf_each(CONF_REFUSE, check_volume, &left);
 }
 
 /* Write it, and have the kernel use it if it does so already. */
@@ -199,7 +203,7 @@ static int uses(const struct conf *c, void *arg)
 
 static int delete(const char *name)
 {
-	int rc = key_exists(name) || force ? conf_each(true, uses, (void *)name) :
+	int rc = key_exists(name) || force ? conf_each(CONF_REFUSE, uses, (void *)name) :
 		 say(FC_REFUSED, "no key %s; 'freezectl key list' lists them", name);
 
 	if (!rc)

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: GPL-2.0-only
+#include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -354,12 +355,15 @@ bool offline_signatures(const struct offline *o, struct offline_signed *n,
 int offline_wrapped(const char *path, u8 id[2][FZC_KEY_ID])
 {
 	struct fzc_page *page = aligned_alloc(FZC_PAGE, 2 * sizeof(*page));
-	int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT), n = -1;
+	int fd = open(path, O_RDONLY | O_CLOEXEC | O_DIRECT), n = 0;
+	ssize_t got = -1;
 
 	if (fd < 0 && errno == EINVAL)	/* a file on a file system that has no such thing */
 		fd = open(path, O_RDONLY | O_CLOEXEC);
-	if (fd >= 0 && page && pread(fd, page, 2 * sizeof(*page), 0) == 2 * (ssize_t)sizeof(*page))
-		n = 0;
+	if (fd >= 0 && page)
+		got = pread(fd, page, 2 * sizeof(*page), 0);
+	if (got != 2 * (ssize_t)sizeof(*page))
+		n = got < 0 ? -errno : -EIO;
 	for (int i = 0; n >= 0 && i < 2; i++)
 		if (fzc_page_sound(&page[i]) && !is_formatting(&page[i]) &&
 		    le32_to_cpu(page[i].super.flags) & FZC_SB_ENCRYPTED)

@@ -83,7 +83,7 @@ bool offline_signatures(const struct offline *o, struct offline_signed *n,
 
 /*
  * Ids of the shared keys that the superblocks on @path are wrapped with, past what
- * memory has of it; how many there are, or -1: it cannot be read.
+ * memory has of it; how many there are, or -errno: it cannot be read.
  */
 int offline_wrapped(const char *path, u8 id[2][FZC_KEY_ID]);
 

@@ -1,18 +1,38 @@
 // SPDX-License-Identifier: GPL-2.0-only
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "say.h"
+
+/* Of a terminal. */
+static bool is_command(char c)
+{
+	return (unsigned char)c < ' ' || c == 0x7f;
+}
+
+/* File systems' labels, names of programs, what is on a disk: others wrote parts of it. */
+static void __printf(2, 0) put_line(const char *prefix, const char *fmt, va_list ap)
+{
+	char *text;
+
+	fflush(stdout);
+	if (vasprintf(&text, fmt, ap) < 0)
+		return;
+	for (char *c = text; *c; c++)
+		if (is_command(*c))
+			*c = '?';
+	fprintf(stderr, "%s%s\n", prefix, text);
+	free(text);
+}
 
 int say(enum fc_exit code, const char *fmt, ...)
 {
 	va_list ap;
 
 	va_start(ap, fmt);
-	fflush(stdout);
-	fputs("freezectl: ", stderr);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
+	put_line("freezectl: ", fmt, ap);
 	va_end(ap);
 	return code;
 }
@@ -22,16 +42,14 @@ void note(const char *fmt, ...)
 	va_list ap;
 
 	va_start(ap, fmt);
-	fflush(stdout);
-	vfprintf(stderr, fmt, ap);
-	fputc('\n', stderr);
+	put_line("", fmt, ap);
 	va_end(ap);
 }
 
 void print_safely(FILE *out, const char *text, size_t max)
 {
 	for (; max && *text; max--, text++)
-		fputc((unsigned char)*text < ' ' || *text == 0x7f ? '?' : *text, out);
+		fputc(is_command(*text) ? '?' : *text, out);
 }
 
 int say_usage(const char *verb, const char *fmt, ...)
@@ -40,9 +58,7 @@ int say_usage(const char *verb, const char *fmt, ...)
 
 	if (fmt) {
 		va_start(ap, fmt);
-		fputs("freezectl: ", stderr);
-		vfprintf(stderr, fmt, ap);
-		fputc('\n', stderr);
+		put_line("freezectl: ", fmt, ap);
 		va_end(ap);
 	}
 	fprintf(stderr, "Try 'freezectl %s --help'.\n", verb);

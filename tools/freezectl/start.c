@@ -66,6 +66,8 @@ static int run(int argc, char **argv)
 		return rc;
 	wait_devices(&v.conf, wait_ms);
 	rc = conf_lock();
+	if (!rc)	/* while that took its time it may have been removed, or made anew */
+		rc = conf_read(name, &v.conf);
 	if (!rc)
 		rc = check_running(&v.conf, &running);
 	if (rc || running)

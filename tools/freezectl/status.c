@@ -89,7 +89,7 @@ static int collect(const char *name, struct list *l)
 	int rc = 0;
 
 	if (!name) {
-		rc = conf_each(false, add_conf, l);
+		rc = conf_each(CONF_NOTE, add_conf, l);
 		return rc ? rc : dmdev_each(add_running, l);
 	}
 	if (parse_name(name) && conf_exists(name) && !conf_read(name, &c))

@@ -89,7 +89,7 @@ static int run(int argc, char **argv)
 		return FC_FAILED;
 	s = (struct suspect){ .dev = st.st_rdev, .disk = whole_disk(st.st_rdev),
 			      .link = argv + 2 };
-	if (!conf_each(true, check, &s))
+	if (!conf_each(CONF_SKIP, check, &s))
 		return FC_FAILED;
 	print_links(s.link);
 	return FC_DONE;

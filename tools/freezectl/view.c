@@ -385,6 +385,9 @@ void view_text(FILE *out, const struct view *v)
 		text_bars(out, q);
 		text_blocks(out, q);
 	}
-	if (q->error[0])
-		fprintf(out, "  error       %s\n", q->error);
+	if (!q->error[0])
+		return;
+	fputs("  error       ", out);
+	print_safely(out, q->error, FZC_MESSAGE_LEN);
+	fputc('\n', out);
 }
