@@ -28,6 +28,7 @@
 #include "../../../dm-freezecopy/uapi/dm-freezecopy.h"
 
 #define PATIENCE	2000	/* ms for an answer */
+#define TRIES		30	/* to connect */
 #define PER_CONNECTION	200	/* frames at most */
 
 static struct fzc_geometry geo;
@@ -317,17 +318,26 @@ static int tcp(struct sockaddr_in *a, const char *ip, int port)
 	return fd;
 }
 
-static void be_primary(const char *ip, int port)
+/* A machine that has much else to do may take longer than PATIENCE to answer. */
+static int call(const char *ip, int port)
 {
 	struct sockaddr_in a;
+	int fd, tries = 0;
 
-	while (left) {
-		int fd = tcp(&a, ip, port);
-
-		if (connect(fd, (struct sockaddr *)&a, sizeof(a)))
+	for (;;) {
+		fd = tcp(&a, ip, port);
+		if (!connect(fd, (struct sockaddr *)&a, sizeof(a)))
+			return fd;
+		if (errno != EINPROGRESS || ++tries == TRIES)
 			die("connect");
-		talk(fd);
+		close(fd);
 	}
+}
+
+static void be_primary(const char *ip, int port)
+{
+	while (left)
+		talk(call(ip, port));
 }
 
 static void be_secondary(int port)
