@@ -21,7 +21,7 @@ struct fzc_conn {
 struct fzc_secrets {
 	u8 cipher;		/* enum fzc_cipher; 0: none, the connection is in the clear */
 	u8 key[FZC_KEY_ID];	/* id of the key that was proven */
-	u32 change;		/* as fzc_key_read() had it */
+	u64 print;		/* as fzc_key_read() had it */
 	u8 tx[FZC_KEY_BYTES];
 	u8 rx[FZC_KEY_BYTES];
 	u8 salt[FZC_SALT_BYTES];	/* of the connection's blocks */

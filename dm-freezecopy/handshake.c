@@ -108,7 +108,7 @@ int fzc_handshake_run(struct fzc_handshake *hs, struct fzc_sock *sock, u8 role,
 
 	hs->why[0] = 0;
 	get_random_bytes(nonce, sizeof(nonce));
-	err = fzc_key_read(key, &hs->keys, &secrets->change, hs->why) ?:
+	err = fzc_key_read(key, &hs->keys, &secrets->print, hs->why) ?:
 	      fzc_auth_begin(&hs->auth, &hs->hmac, role, ciphers, &hs->keys, nonce) ?:
 	      exchange(hs, sock) ?:
 	      fzc_auth_secrets(&hs->auth, secrets->tx, secrets->rx) ?:
@@ -117,7 +117,7 @@ int fzc_handshake_run(struct fzc_handshake *hs, struct fzc_sock *sock, u8 role,
 		secrets->cipher = hs->auth.cipher;
 		memcpy(secrets->key, hs->auth.id[hs->auth.used], FZC_KEY_ID);
 		if (!hs->auth.used)
-			fzc_key_settle(key, &hs->keys);
+			fzc_key_settle(key, secrets->print);
 	} else {
 		tell(hs, sock, err);
 		explain(hs, err);

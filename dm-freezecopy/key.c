@@ -2,7 +2,8 @@
 #include <keys/user-type.h>
 #include <linux/err.h>
 #include <linux/key.h>
-#include <linux/mutex.h>
+#include <linux/random.h>
+#include <linux/siphash.h>
 #include <linux/slab.h>
 
 #include "key.h"
@@ -11,12 +12,25 @@
 
 struct fzc_key {
 	struct key *key;
-	struct mutex lock;		/* protects @settled, and writes of the others */
-	const void *payload;		/* as last read: only to see that it is another one */
-	u32 changes;			/* so often it was */
-	bool settled;
-	const void *kept;		/* likewise, by fzc_key_keep() */
+	siphash_key_t secret;		/* of the fingerprints of what it contains */
+	u64 settled;			/* that of which the peer has proven the newer key */
+	u64 kept;			/* that which fzc_key_keep() read last */
 };
+
+static u64 print_of(const struct fzc_key *k, const struct user_key_payload *p)
+{
+	return p ? siphash(p->data, p->datalen, &k->secret) : 0;
+}
+
+static u64 print_now(const struct fzc_key *k)
+{
+	u64 print;
+
+	rcu_read_lock();
+	print = print_of(k, user_key_payload_rcu(k->key));
+	rcu_read_unlock();
+	return print;
+}
 
 static int say(char *why, int err, const char *description, const char *what)
 {
@@ -50,12 +64,12 @@ struct fzc_key *fzc_key_get(const char *description, char *why)
 {
 	struct fzc_key *k = kzalloc(sizeof(*k), GFP_KERNEL);
 	struct fzc_keys keys;
-	u32 change;
+	u64 print;
 	int err;
 
 	if (!k)
 		return ERR_PTR(say(why, -ENOMEM, description, "no memory"));
-	mutex_init(&k->lock);
+	get_random_bytes(&k->secret, sizeof(k->secret));
 	k->key = request_key(&key_type_logon, description, NULL);
 	if (IS_ERR(k->key)) {
 		err = say(why, PTR_ERR(k->key), description,
@@ -65,7 +79,7 @@ struct fzc_key *fzc_key_get(const char *description, char *why)
 		kfree(k);
 		return ERR_PTR(err);
 	}
-	err = fzc_key_read(k, &keys, &change, why);
+	err = fzc_key_read(k, &keys, &print, why);
 	memzero_explicit(&keys, sizeof(keys));
 	if (err) {
 		fzc_key_put(k);
@@ -79,70 +93,53 @@ void fzc_key_put(struct fzc_key *k)
 	if (!k)
 		return;
 	key_put(k->key);
-	kfree(k);
+	kfree_sensitive(k);
 }
 
-/* How many of the keys there are the peer may use. */
-static u32 note_payload(struct fzc_key *k, const struct user_key_payload *p)
-{
-	if (READ_ONCE(k->payload) != p) {
-		k->settled = false;
-		WRITE_ONCE(k->changes, k->changes + 1);
-	}
-	WRITE_ONCE(k->payload, p);
-	return k->settled ? 1 : p->datalen / FZC_KEY_BYTES;
-}
-
-/* @change NULL: to be kept. */
-static int copy_keys(struct fzc_key *k, struct fzc_keys *keys, u32 *change, char *why)
+static int copy_keys(struct fzc_key *k, struct fzc_keys *keys, u64 *print, char *why)
 {
 	const struct user_key_payload *p;
 	int err;
 
 	memset(keys, 0, sizeof(*keys));
-	mutex_lock(&k->lock);
 	down_read(&k->key->sem);
 	p = user_key_payload_locked(k->key);
+	*print = print_of(k, p);
 	err = validate(k->key, why) ?: check_payload(k->key, p, why);
 	if (!err) {
-		keys->n = change ? note_payload(k, p) : p->datalen / FZC_KEY_BYTES;
-		memcpy(keys->key, p->data, keys->n * FZC_KEY_BYTES);
+		keys->n = p->datalen / FZC_KEY_BYTES;
+		memcpy(keys->key, p->data, p->datalen);
 	}
-	if (change)
-		*change = k->changes;
-	else
-		WRITE_ONCE(k->kept, p);
 	up_read(&k->key->sem);
-	mutex_unlock(&k->lock);
 	return err;
 }
 
-int fzc_key_read(struct fzc_key *k, struct fzc_keys *keys, u32 *change, char *why)
+int fzc_key_read(struct fzc_key *k, struct fzc_keys *keys, u64 *print, char *why)
 {
-	return copy_keys(k, keys, change, why);
+	int err = copy_keys(k, keys, print, why);
+
+	if (!err && *print == READ_ONCE(k->settled))
+		keys->n = 1;
+	return err;
 }
 
 int fzc_key_keep(struct fzc_key *k, struct fzc_keys *keys, char *why)
 {
-	return copy_keys(k, keys, NULL, why);
+	u64 print;
+	int err = copy_keys(k, keys, &print, why);
+
+	WRITE_ONCE(k->kept, print);
+	return err;
 }
 
 bool fzc_key_news(const struct fzc_key *k)
 {
-	return rcu_access_pointer(k->key->payload.rcu_data0) != READ_ONCE(k->kept);
+	return print_now(k) != READ_ONCE(k->kept);
 }
 
-void fzc_key_settle(struct fzc_key *k, const struct fzc_keys *keys)
+void fzc_key_settle(struct fzc_key *k, u64 print)
 {
-	const struct user_key_payload *p;
-
-	mutex_lock(&k->lock);
-	down_read(&k->key->sem);
-	p = user_key_payload_locked(k->key);
-	if (p && p == k->payload && !crypto_memneq(p->data, keys->key[0], FZC_KEY_BYTES))
-		k->settled = true;
-	up_read(&k->key->sem);
-	mutex_unlock(&k->lock);
+	WRITE_ONCE(k->settled, print);
 }
 
 int fzc_key_valid(struct fzc_key *k, char *why)
@@ -150,13 +147,11 @@ int fzc_key_valid(struct fzc_key *k, char *why)
 	return validate(k->key, why);
 }
 
-int fzc_key_check(struct fzc_key *k, u32 change, char *why)
+int fzc_key_check(struct fzc_key *k, u64 print, char *why)
 {
 	int err = validate(k->key, why);
 
-	/* @payload alone does not tell: whoever connects meanwhile makes it the new one */
-	if (!err && (rcu_access_pointer(k->key->payload.rcu_data0) != READ_ONCE(k->payload) ||
-		     READ_ONCE(k->changes) != change))
+	if (!err && print_now(k) != print)
 		err = say(why, -EKEYREJECTED, k->key->description,
 			  "has changed, connecting with the new one");
 	return err;

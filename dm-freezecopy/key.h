@@ -22,25 +22,22 @@ struct fzc_key *fzc_key_get(const char *description, char *why);
 void fzc_key_put(struct fzc_key *key);
 
 /*
- * Copy it, for the caller to wipe.  @change: what fzc_key_check() is to be asked with.
- * -errno with a reason.  Sleeps.
+ * Copy it, for the caller to wipe.  @print: a fingerprint of what the keyring has, for
+ * fzc_key_settle() and fzc_key_check().  -errno with a reason.  Sleeps.
  */
-int fzc_key_read(struct fzc_key *key, struct fzc_keys *keys, u32 *change, char *why);
-/*
- * The same for what is on disk: also the one before, whatever the peer has proven.
- * fzc_key_news() is about the last time; fzc_key_check() is not.
- */
+int fzc_key_read(struct fzc_key *key, struct fzc_keys *keys, u64 *print, char *why);
+/* The same for what is on disk: also the one before, whatever the peer has proven. */
 int fzc_key_keep(struct fzc_key *key, struct fzc_keys *keys, char *why);
-/* Is it another one since?  No lock, does not sleep. */
+/* Has it changed since fzc_key_keep()?  No lock, does not sleep. */
 bool fzc_key_news(const struct fzc_key *key);
-/* The peer has proven the current one: the one before it is not taken any more. */
-void fzc_key_settle(struct fzc_key *key, const struct fzc_keys *keys);
+/* The newer key of @print was proven by both: the one before it is not used any more. */
+void fzc_key_settle(struct fzc_key *key, u64 print);
 /* Is it a key at all, as far as can be told without reading it?  -errno with a reason. */
 int fzc_key_valid(struct fzc_key *key, char *why);
 /*
- * May a session go on whose handshake read it as @change?  -errno with a reason if it is
- * revoked, or another one by now.
+ * May a session go on whose handshake read @print?  -errno with a reason if the key is
+ * revoked, or another one by now.  No lock, does not sleep.
  */
-int fzc_key_check(struct fzc_key *key, u32 change, char *why);
+int fzc_key_check(struct fzc_key *key, u64 print, char *why);
 
 #endif /* FZC_KEY_H */

@@ -576,7 +576,7 @@ static int receive_frame(struct fzc_link *link, bool first)
 	if (err)
 		return verified(link, err);
 	heard(link, fzc_conn_bytes(&link->conn, FZC_WIRE_HEAD));
-	err = link->key ? fzc_key_check(link->key, link->secrets.change, link->reason) : 0;
+	err = link->key ? fzc_key_check(link->key, link->secrets.print, link->reason) : 0;
 	if (err)
 		return refuse(link, err, link->reason);
 	err = fzc_wire_parse_head(&f, link->rx_buf, link->primary ? NULL : link->geo,
