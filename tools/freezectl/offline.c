@@ -191,6 +191,12 @@ static bool read_bitmap_page(const struct offline *o, enum fzc_area area, u32 n,
 	return true;
 }
 
+/* Is there a page at @offset?  So that a size which is damaged takes no memory. */
+static bool reaches(const struct offline *o, u64 offset)
+{
+	return offset + FZC_PAGE <= o->bytes;
+}
+
 bool offline_bitmap(const struct offline *o, enum fzc_area area, struct fzc_map *map, void **mem,
 		    struct offline_pages *pages, u64 *stray)
 {
@@ -199,7 +205,8 @@ bool offline_bitmap(const struct offline *o, enum fzc_area area, struct fzc_map 
 
 	*stray = 0;
 	*pages = (struct offline_pages){ 0 };
-	*mem = calloc(1, fzc_map_bytes(o->geo.blocks));
+	*mem = reaches(o, fzc_area_offset(&o->geo, area, o->geo.map_pages - 1, 0)) ?
+	       calloc(1, fzc_map_bytes(o->geo.blocks)) : NULL;
 	if (!*mem)
 		return false;
 	fzc_map_init(map, *mem, o->geo.blocks);
@@ -276,17 +283,18 @@ bool offline_index(const struct offline *o, struct fzc_slots *slots, void **mem,
 		   struct offline_pages *pages, void (*bad)(const char *why, void *arg), void *arg)
 {
 	bool with_crc = le32_to_cpu(o->diff.role) == FZC_SECONDARY;
-	u32 nslots = le32_to_cpu(o->diff.slots);
+	u32 nslots = le32_to_cpu(o->diff.slots), npages = FZC_DIV_ROUND_UP(nslots, FZC_INDEX_ENTRIES);
 	struct fzc_page copy[2];
 	char why[FZC_REASON_LEN];
 	int pick;
 
 	*pages = (struct offline_pages){ 0 };
-	*mem = calloc(1, fzc_slots_bytes(nslots));
+	*mem = !npages || reaches(o, fzc_index_offset(npages - 1, 1)) ?
+	       calloc(1, fzc_slots_bytes(nslots)) : NULL;
 	if (!*mem)
 		return false;
 	fzc_slots_init(slots, *mem, nslots, with_crc);
-	for (u32 n = 0; n < FZC_DIV_ROUND_UP(nslots, FZC_INDEX_ENTRIES); n++) {
+	for (u32 n = 0; n < npages; n++) {
 		for (int i = 0; i < 2; i++)
 			if (!offline_read(o, fzc_index_offset(n, i), &copy[i]))
 				return false;
