@@ -131,6 +131,24 @@ def test_verified_before_the_commit(pair):
     scenes.finish(pair, load)
 
 
+@pytest.mark.long
+def test_frames_wait_for_what_is_verified(pair):
+    """The next image's frames come while this one is verified and committed; no connection ends by that."""
+    scenes.volume(pair, size=16 * MIB, secondary={"verify": "yes"})
+    load = pair.load(**scenes.STEADY)
+    scenes.commit(pair, load)
+    for serial in DIFFS["secondary"]:	# so that there is always one that waits to be put there
+        scenes.slow_writes(pair.secondary, serial, 4 * scenes.SLOW_DISK)
+    for _ in range(4):
+        pair.wait_image(load.freeze())
+        pair.wait("primary", lambda s: s["mode"] == "normal", what="merged")
+    for serial in DIFFS["secondary"]:
+        scenes.slow_writes(pair.secondary, serial, 0)
+    scenes.deliver(pair, load)
+    assert pair.status("primary")["ev_connect"] == 1
+    scenes.finish(pair, load)
+
+
 def wait_nice(pair, nice):
     """Until the primary's sender has this priority; the secondary's is always 0."""
     def has():
@@ -142,7 +160,7 @@ def wait_nice(pair, nice):
 def test_sending_gives_way(pair):
     """What can wait is sent with what others leave of the processor; an image cannot."""
     scenes.volume(pair)
-    load = pair.load(**scenes.STEADY)
+    load = pair.load(**scenes.SMALL)
     wait_nice(pair, 10)
     number = scenes.hold_freezing(pair, load)
     wait_nice(pair, 0)

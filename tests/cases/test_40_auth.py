@@ -218,6 +218,18 @@ def test_rotation(pair):
     scenes.finish(pair, load)
 
 
+def test_session_ends_with_its_key(pair):
+    """Also if somebody connects, for whom the new key is read, before the session's next frame comes."""
+    keys(pair)
+    volume(pair)
+    pair.wait_connected()
+    before = pair.status("primary")["ev_connect"]
+    # they say nothing but pings now, one every two seconds
+    pair.secondary.run("freezectl key rotate vol && fzattack flood 192.0.2.2 192.0.2.2 7744 1 1")
+    pair.wait("primary", lambda s: s["ev_connect"] > before and s["connection"] == "connected", what="connected anew")
+    assert "has changed, connecting with the new one" in pair.secondary.run("dmesg").out
+
+
 @long
 def test_old_key_is_not_taken_when_both_have_switched(pair):
     """Whoever has only the one before is refused, although it is in the file yet."""

@@ -133,6 +133,72 @@ def test_forged_slots(pair, verify):
     pair.same(pair.dump("primary"), pair.dump("secondary"))
 
 
+def compensate(head, wanted):
+    """Four bytes behind @head that give a page, zeroes behind them, the checksum of @wanted."""
+    pad = bytes(4096 - len(head) - 4)
+    zero = crc32c(head + bytes(4) + pad)
+    rows = []	# [what changes in the checksum, which of the 32 bits do that], no highest bit of the first twice
+    for bit in range(32):
+        row = [crc32c(head + (1 << bit).to_bytes(4, "little") + pad) ^ zero, 1 << bit]
+        for r in sorted(rows, reverse=True):
+            if row[0] ^ r[0] < row[0]:
+                row = [row[0] ^ r[0], row[1] ^ r[1]]
+        rows.append(row)
+    left, bits = crc32c(wanted) ^ zero, 0
+    for r in sorted(rows, reverse=True):
+        if left ^ r[0] < left:
+            left, bits = left ^ r[0], bits ^ r[1]
+    page = head + bits.to_bytes(4, "little") + pad
+    assert not left and crc32c(page) == crc32c(wanted)
+    return page
+
+
+def put_back(pair, serial, old):
+    """The slot that has changed since the disk was @old, and its tag, as they were; the checksum as it is now."""
+    new, path = on_disk(pair, serial), pair.secondary.disk(serial)
+    pages = [at for at in range(0, len(new), 4096) if old[at:at + 4096] != new[at:at + 4096]
+             and new[at:at + 4] != b"FCZ1"]
+    records = [at for page in pages for at in range(page, page + 4096, 64) if old[at:at + 64] != new[at:at + 64]
+               and new[at + 48] in (1, 2) and new[at + 49] and not any(new[at + 50:at + 64])]
+    if not pages:
+        return 0
+    [record] = records
+    [slot] = [page for page in pages if not page <= record < page + 4096]
+    length = struct.unpack_from("<I", old, record + 44)[0]
+    with open(path, "r+b") as f:
+        f.seek(record)
+        f.write(old[record:record + 64])
+        f.seek(slot)
+        f.write(compensate(old[slot:slot + length], new[slot:slot + 4096]))
+    return 1
+
+
+@long
+def test_older_content_of_a_block(pair):
+    """Put back with its own tag, and so that the index's checksum is right: of what is compressed the slot has room
+    for that."""
+    volume(pair, primary={"compress": "lz4"})
+    was = {}
+    for text in ("once", "now"):
+        was = {serial: on_disk(pair, serial) for serial in STAGES}
+        pair.primary.run(f"yes {text} | dd of={DEVICE} bs=4096 count=1 iflag=fullblock oflag=direct status=none")
+        pair.wait_in_sync()
+    pair.secondary.kill9()
+    assert sum(put_back(pair, serial, was[serial]) for serial in STAGES) == 1
+    scenes.restart(pair, "secondary")
+    pair.wait_connected()
+    pair.wait_image(pair.freeze())
+    pair.wait_merged("secondary")
+    assert pair.status("secondary")["damaged"] == 1
+    assert not pair.secondary.run(f"dd if={DEVICE} bs=4096 count=1 iflag=direct", check=False).ok
+    for _ in range(2):
+        pair.wait_in_sync()
+        pair.wait_image(pair.freeze())
+        pair.wait_merged("secondary")
+    assert pair.status("secondary")["damaged"] == 0
+    pair.same(pair.dump("primary"), pair.dump("secondary"))
+
+
 def tags(pair):
     """What the tag areas of both stages hold: tag by salt, frame and index."""
     seen = {}
