@@ -109,7 +109,7 @@ static void primary_after(struct fzc_dev *dev)
 {
 	struct fzc_primary *pr = fzc_primary_of(dev);
 
-	/* the later a block is sent, the more of its versions need not be; but an image is waited for */
+	/* the later a block is sent, the fewer of its versions are; an image is waited for */
 	fzc_link_background(dev->link, READ_ONCE(pr->core.phase) == FZC_PHASE_IDLE);
 	if (READ_ONCE(pr->core.link) == FZC_LINK_UP)
 		fzc_primary_send_kick(pr);

@@ -932,7 +932,7 @@ enum fzc_s_place fzc_s_read_place(struct fzc_score *s, u64 block, u8 *dev, u32 *
 {
 	u8 m = !s->sb.stage_cur;
 
-	/* what is being merged counts, whatever is known of what is below; who reads it checks it */
+	/* what is being merged counts, whatever is below; who reads it checks it */
 	if (!s->overlay || !fzc_map_test(&s->staged[m], block))
 		return s->ndamaged && damaged_find(s, block) < s->ndamaged ? FZC_S_BAD : FZC_S_DATA;
 	*slot = fzc_slots_find(&s->stage[m], block);
