@@ -49,7 +49,7 @@ BUGS = {
     "rest": ("what is behind a ciphertext is not looked at", "secondary_open.c",
              "!rest_is_clear(pages, le32_to_cpu(tag->length), bytes))",
              "(rest_is_clear(pages, le32_to_cpu(tag->length), bytes) && 0))", "test_older_content"),
-    "other-key": ("a session does not end with its key", "key.c",
+    "other-key": ("a session does not end with a key that was replaced", "key.c",
                   "print_now(k) != print", "0 && print_now(k) != print", "test_session_ends_with_its_key"),
     "held": ("a frame does not wait for a commit that began meanwhile", "secondary_ablog.c",
              "	may = fzc_secondary_may_rx(sec, err);\n", "	fzc_secondary_may_rx(sec, err);\n	may = true;\n",
