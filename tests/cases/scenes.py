@@ -67,7 +67,7 @@ def commit(pair, load):
 
 
 def try_freeze(load, seconds=60):
-    """A freeze as soon as one can be made; its number."""
+    """A freeze, of a load or a pair, as soon as one can be made; its number."""
     end = time.monotonic() + seconds * vm.SLOW
     while True:
         try:
