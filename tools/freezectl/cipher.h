@@ -7,5 +7,7 @@
 
 const struct fzc_hmac *cipher_hmac(void);
 const struct fzc_aead *cipher_aead(void);
+/* Forget what is left in memory of the last key. */
+void cipher_wipe(void);
 
 #endif

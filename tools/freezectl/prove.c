@@ -66,6 +66,7 @@ void prove_wipe(struct offline *o)
 	free(o->vk);
 	o->vk = NULL;
 	explicit_bzero(&o->keys, sizeof(o->keys));
+	cipher_wipe();
 }
 
 const char *prove_state(const struct offline *o)
