@@ -76,6 +76,7 @@ def test_merge_of_a_primary(pair):
     """What was diverted is not forgotten when it cannot be written to data, flushed, or read."""
     load = volume(pair, scenes.SMALL)
     number = scenes.hold_merging(pair, load)
+    pair.wait_in_sync()	# what cannot be read for sending from either is said of data
     # what failed is named until an image was made; data comes before diff
     for disk, kind, device in (("diff", "read", "diff"), ("data", "write", "data"), ("data", "flush", "data")):
         with failing(pair, "primary", disk, kind):
