@@ -26,6 +26,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 import icount  # noqa: E402
+import pair  # noqa: E402
 
 vm = icount.vm
 HERE = Path(__file__).resolve().parent
@@ -43,9 +44,10 @@ SPDX = "<!-- SPDX-License-Identifier: " + "GPL-2.0-only -->"
 # What is run, in this order: what is compared with each other in one guest.
 QUICK = ("local", "drbd_alone", "alone", "cold", "frozen")
 GUESTS = (QUICK, ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy",), ("compress",), ("crypto",),
-          ("commit", "merge", "restart"), ("1tib", "16tib"), ("cpus",))
+          ("commit", "merge", "restart"), ("1tib", "16tib"), ("loss",), ("cpus",), ("machines",))
 PARTS = tuple(part for guest in GUESTS for part in guest)
-TIMED = ("cpus",)	# in the time of the machine that emulates: rounds, their median and its spread
+TIMED = ("cpus", "machines")	# in the time of the machine that emulates: rounds, their median and its spread
+ROUND = 5	# seconds of a load there
 LINKS = {"20mbit": "20 Mbit/s 25 ms", "100mbit": "100 Mbit/s 100 ms", "1gbit": "1 Gbit/s 1 ms",
          "lossy": "100 Mbit/s 25 ms, 1 % loss"}
 
@@ -132,6 +134,15 @@ ROWS = [
       for case, text in (("l", "dm-linear"), ("p", "not connected")) for n, jobs in ((1, "one job"), (2, "two jobs"))),
     Row("two processors, two jobs against one, not connected against dm-linear", "cpus-p-2", "scale", "",
         "cpus-l-2"),
+    *(iops(f"two machines, {text}, {size}", f"machines-{case}{kind}", against and f"machines-{against}{kind}")
+      for kind, size in (("", "4 KiB random write"), ("-64k", "64 KiB write"))
+      for case, text, against in (("linear", "dm-linear", None), ("alone", "not connected", "linear"),
+                                  ("drbd", "DRBD A connected, until in sync", "linear"),
+                                  ("connected", "connected, until in sync", "drbd"))),
+    *(Row(f"1 % of the packets lost, TCP, {text}", f"loss-tcp-{case}", "tcp_bytes_per_s", "B/s", 12.5e6)
+      for case, text in (("cubic", "one stream"), ("cubic-4", "four streams"), ("bbr", "one stream with BBR"))),
+    *(Row(f"1 % of the packets lost, first copy, {name}", f"loss-copy-{name}", "bytes_per_s", "B/s",
+          f"loss-tcp-{name}", other="tcp_bytes_per_s") for name in ("cubic", "bbr")),
 ]
 
 
@@ -140,7 +151,7 @@ def fio_figures(text):
     if job["error"]:
         raise icount.GuestError(f"fio: error {job['error']}")
     way = max((job["read"], job["write"]), key=lambda d: d["total_ios"])
-    return {"iops": way["iops"], "bytes": way["io_bytes"], "mean_us": way["lat_ns"]["mean"] / 1000,
+    return {"iops": way["iops"], "ios": way["total_ios"], "ms": way["runtime"], "bytes": way["io_bytes"], "mean_us": way["lat_ns"]["mean"] / 1000,
             "p99_us": way["clat_ns"]["percentile"]["99.000000"] / 1000, "max_us": way["lat_ns"]["max"] / 1000}
 
 
@@ -149,6 +160,15 @@ def rounds(of, iops_now):
     of["rounds"] = [*of.get("rounds", []), iops_now]
     of["iops"] = statistics.median(of["rounds"])
     of["spread"] = (max(of["rounds"]) - min(of["rounds"])) / of["iops"]
+
+
+def machines(seconds):
+    """Two machines: writes a second, counted until the other side has them all."""
+    figures = {}
+    for case, text, waited_ns in pair.measure(min(seconds, ROUND)):
+        new = fio_figures(text)
+        rounds(figures.setdefault(f"machines-{case}", {}), new["ios"] / (new["ms"] / 1e3 + waited_ns / 1e9))
+    return figures
 
 
 def parse(out):
@@ -332,7 +352,7 @@ def measure(folder, only, seconds):
     for guest in GUESTS:
         parts = [p for p in guest if p in only]
         if parts:
-            measured = parse(run(folder, parts, seconds))
+            measured = machines(seconds) if parts == ["machines"] else parse(run(folder, parts, seconds))
             remember(folder, commit, measured)
             figures.update(measured)
     return results_of(figures)

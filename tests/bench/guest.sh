@@ -83,23 +83,29 @@ link() {
 	100mbit) both_ways rate 100mbit delay 100ms ;;
 	1gbit) both_ways rate 1gbit delay 1ms ;;
 	lossy) both_ways rate 100mbit delay 25ms loss 1% ;;
+	packets)	# each is lost by itself, where "lossy" loses 64 KiB at a time
+		ip link set lo mtu 1500 gso_max_segs 1
+		both_ways rate 100mbit delay 25ms loss 1%
+		;;
 	dead) tc qdisc add dev lo root netem loss 100% ;;
 	*) echo "link $1: unknown"; exit 1 ;;
 	esac
 }
 
-# Bytes a second of a bare TCP stream over it.
+# tcp CASE BYTES WORD...: bytes a second of a bare TCP stream over it
 tcp() {
+	tcp_case=$1 tcp_bytes=$2
+	shift 2
 	iperf3 -s -p 5201 >/dev/null 2>&1 &	# not -1: an attempt that fails would be its one
 	server=$!
 	rate=
 	until [ "$rate" ]; do
-		iperf3 -c 127.0.0.1 -p 5201 -n "$2" -J >/tmp/iperf 2>&1 || sleep 0.1
+		iperf3 -c 127.0.0.1 -p 5201 -n "$tcp_bytes" -J "$@" >/tmp/iperf 2>&1 || sleep 0.1
 		rate=$(sed -n '/"sum_received"/,/}/s/.*"bits_per_second":[ \t]*\([0-9.]*\).*/\1/p' /tmp/iperf | tail -n 1)
 	done
 	kill $server
 	wait $server || :
-	figure "$1" tcp_bytes_per_s "$(echo "$rate" | awk '{ printf "%.0f", $1 / 8 }')"
+	figure "$tcp_case" tcp_bytes_per_s "$(echo "$rate" | awk '{ printf "%.0f", $1 / 8 }')"
 }
 
 # ---- freezecopy ----
@@ -112,9 +118,13 @@ secondary() {
 }
 
 # What is on both sides is the same; with "copy", "lz4" or "zstd" the secondary gets a first copy.
+# After "copy" more words of the table.
 primary() {
 	case $1 in
-	copy) words=6 ;;
+	copy)
+		shift
+		words="$((6 + $#)) $*"
+		;;
 	lz4 | zstd) words="8 compress $1" ;;
 	*) words='8 assume identical' ;;
 	esac
@@ -394,6 +404,30 @@ measure_copy() {
 	for name in 1gbit 20mbit 100mbit lossy; do
 		copy_over $name
 	done
+}
+
+# Where packets are lost one by one: several streams, or one that does not take each loss for congestion.
+measure_loss() {
+	modprobe tcp_bbr
+	link packets
+	tcp loss-tcp-cubic "${copy_mib}M"
+	tcp loss-tcp-cubic-4 "$((copy_mib / 4))M" -P 4
+	tcp loss-tcp-bbr "${copy_mib}M" -C bbr
+	for name in cubic bbr; do
+		link none
+		copied_disks
+		fill $p_data "$copy_mib"
+		secondary
+		link packets
+		primary copy congestion $name
+		freezectl wait p connected >/dev/null
+		begin=$(now)
+		left=$(lacking)
+		fz_in_sync
+		moved "loss-copy-$name" "$begin" "$left"
+		copied_end
+	done
+	ip link set lo mtu 65536 gso_max_segs 65535
 }
 
 # A first copy of what could be half as much, with the processor as the limit.
