@@ -146,9 +146,8 @@ static void simplify(const struct fzc_hio *h, u64 block, struct fzc_spot *spot)
  * A bio within one block is passed on to wherever that is, unless that takes
  * more than another address.  False: it has to be carried out in parts.
  */
-static bool pass_on(struct fzc_dev *dev, struct bio *bio)
+static noinline bool pass_on(struct fzc_dev *dev, struct bio *bio, struct fzc_hio *h)
 {
-	struct fzc_hio *h = hio_of(bio);
 	struct fzc_hio_set *s = &dev->hio;
 	struct fzc_spot spot;
 	bool slot;
@@ -176,9 +175,8 @@ static bool pass_on(struct fzc_dev *dev, struct bio *bio)
 }
 
 /* DM_MAPIO_*: REMAPPED is to be submitted, else the bio is taken or refused. */
-static int begin(struct fzc_dev *dev, struct bio *bio)
+static int begin(struct fzc_dev *dev, struct bio *bio, struct fzc_hio *h)
 {
-	struct fzc_hio *h = hio_of(bio);
 	struct fzc_hio_set *s = &dev->hio;
 
 	lockdep_assert_held(&dev->lock);
@@ -196,7 +194,7 @@ static int begin(struct fzc_dev *dev, struct bio *bio)
 			fzc_engine_kick(dev);
 			return DM_MAPIO_SUBMITTED;
 		}
-		if (pass_on(dev, bio))
+		if (pass_on(dev, bio, h))
 			return DM_MAPIO_REMAPPED;
 		bio_list_add(&s->mixed, bio);
 		queue_work(dev->wq, &s->mixed_work);
@@ -215,10 +213,9 @@ static int begin(struct fzc_dev *dev, struct bio *bio)
 int fzc_hio_map(struct fzc_dev *dev, struct bio *bio)
 {
 	struct fzc_hio *h = hio_of(bio);
-	unsigned long flags;
 	int r;
 
-	memset(h, 0, sizeof(*h));
+	memset_startat(h, 0, status);
 	h->dev = dev;
 	h->iter = bio->bi_iter;
 	h->bio_flags = bio->bi_flags;
@@ -233,15 +230,17 @@ int fzc_hio_map(struct fzc_dev *dev, struct bio *bio)
 	}
 	h->write = op_is_write(bio_op(bio)) && !h->flush;
 	h->fua = bio->bi_opf & REQ_FUA;
+	h->first = 0;
+	h->last = 0;
 	if (!h->flush) {
 		h->first = start_of(h) >> dev->geo.block_shift;
 		h->last = (end_of(h) - 1) >> dev->geo.block_shift;
 	}
 	bio_clear_polled(bio);
-	spin_lock_irqsave(&dev->lock, flags);
+	spin_lock_irq(&dev->lock);
 	dev->hio.taken++;
-	r = begin(dev, bio);
-	spin_unlock_irqrestore(&dev->lock, flags);
+	r = begin(dev, bio, h);
+	spin_unlock_irq(&dev->lock);
 	return r;
 }
 
@@ -268,9 +267,8 @@ static void as_it_came(struct bio *bio)
 }
 
 /* All of a bio ended.  True: complete it. */
-static bool finish(struct fzc_dev *dev, struct bio *bio)
+static bool finish(struct fzc_dev *dev, struct bio *bio, struct fzc_hio *h)
 {
-	struct fzc_hio *h = hio_of(bio);
 	unsigned long flags;
 	bool done = false;
 
@@ -307,7 +305,7 @@ int fzc_hio_endio(struct fzc_dev *dev, struct bio *bio, blk_status_t *error)
 		return DM_ENDIO_DONE;
 	h->held = false;
 	note_error(h, h->which, *error);
-	if (!finish(dev, bio))
+	if (!finish(dev, bio, h))
 		return DM_ENDIO_INCOMPLETE;
 	*error = h->status;
 	return DM_ENDIO_DONE;
@@ -319,7 +317,7 @@ static void part_done(struct bio *parent)
 
 	if (!atomic_dec_and_test(&h->parts))
 		return;
-	if (finish(h->dev, parent)) {
+	if (finish(h->dev, parent, h)) {
 		parent->bi_status = h->status;
 		bio_endio(parent);
 	}
@@ -692,21 +690,20 @@ void fzc_hio_wake(struct fzc_dev *dev)
 	struct fzc_hio_set *s = &dev->hio;
 	struct bio_list list;
 	struct bio *bio;
-	unsigned long flags;
 	int r;
 
-	spin_lock_irqsave(&dev->lock, flags);
+	spin_lock_irq(&dev->lock);
 	list = s->parked;
 	bio_list_init(&s->parked);
 	s->nparked = 0;
 	if (++s->wakes % TRY_EVERY == 0)
 		s->crowd = MAX_CROWD;
-	spin_unlock_irqrestore(&dev->lock, flags);
+	spin_unlock_irq(&dev->lock);
 
 	while ((bio = bio_list_pop(&list))) {
-		spin_lock_irqsave(&dev->lock, flags);
-		r = begin(dev, bio);
-		spin_unlock_irqrestore(&dev->lock, flags);
+		spin_lock_irq(&dev->lock);
+		r = begin(dev, bio, hio_of(bio));
+		spin_unlock_irq(&dev->lock);
 		if (r == DM_MAPIO_REMAPPED)
 			submit_bio_noacct(bio);
 		else if (r == DM_MAPIO_KILL)

@@ -20,12 +20,13 @@ struct fzc_hio {
 	struct fzc_dev *dev;
 	struct bvec_iter iter;	/* as the bio came, as the next */
 	unsigned short bio_flags;
-	u64 first;		/* blocks */
+	u32 slot;		/* @reads_slot */
+	u64 first;		/* blocks; of a flush 0 */
 	u64 last;
-	u64 ticket;		/* FZC_HIO_WAIT */
+	u64 ticket;		/* of who waits for one */
 	unsigned long late_at;	/* @paced: jiffies */
 	atomic_t parts;
-	blk_status_t status;	/* first error of a part */
+	blk_status_t status;	/* first error of a part; it and what follows begin as 0 */
 	bool write;		/* changes data; else a read, or a flush */
 	bool flush;
 	bool fua;
@@ -35,7 +36,6 @@ struct fzc_hio {
 	bool held;		/* was passed on, the role has to hear of its end */
 	bool reads_slot;	/* ...and has a reference of slot @slot of @which */
 	u8 which;		/* device that it was passed on to */
-	u32 slot;
 	bool paced;		/* was made to wait for a slot */
 	bool pacing;		/* ...and waits now */
 	u8 token;		/* the role's own */

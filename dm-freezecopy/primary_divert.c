@@ -73,10 +73,11 @@ static enum fzc_hio_end divert_end(struct fzc_dev *dev, struct fzc_hio *h)
 	h->again = fzc_p_write_end(&pr->core, h->first, h->last, err, h->diff_err);
 	if (h->again)
 		return FZC_HIO_AGAIN;
-	fzc_primary_note_cut(pr);
+	if (pr->closing)
+		fzc_primary_note_cut(pr);
 	if ((pr->core.wake && fzc_hio_parked(&dev->hio)) || pr->core.gate_closed)
 		fzc_engine_kick(dev);
-	else
+	else if (pr->core.wake || pr->core.events || pr->core.link == FZC_LINK_UP)
 		fzc_engine_kick_soon(dev);
 	if (h->diff_err && !h->status)
 		h->status = BLK_STS_IOERR;

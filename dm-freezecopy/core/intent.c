@@ -105,6 +105,12 @@ static bool room(const struct fzc_intent *in, u32 closed)
 	return in->active.count + (closed > most / 2 ? 0 : closed) <= most;
 }
 
+/* Is all durable that has changed in a closed region? */
+static bool settled(const struct fzc_intent *in, u32 r)
+{
+	return !(in->flags[r] & LOOSE || in->sb->flags & UNKNOWN);
+}
+
 /*
  * Would a crash lose nothing of a write to blocks @first..@last in region @r
  * though that is closed?  When it was closed, all that had changed in it was
@@ -116,7 +122,7 @@ static bool known(const struct fzc_intent *in, u32 r, u64 first, u64 last)
 	u64 b = max_t(u64, first, (u64)r << in->geo->region_shift);
 	u64 end = min_t(u64, last + 1, ((u64)r + 1) << in->geo->region_shift);
 
-	if (in->flags[r] & LOOSE || in->sb->flags & UNKNOWN)
+	if (!settled(in, r))
 		return false;
 	for (; b < end; b++)
 		if (!fzc_map_test(&in->changed[in->sb->cur], b))
@@ -177,6 +183,20 @@ enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last)
 		in->flags[r] &= LOOSE;
 	}
 	return FZC_GO_DATA;
+}
+
+bool fzc_intent_again(struct fzc_intent *in, u64 block)
+{
+	u32 r = region(in, block);
+
+	if (in->busy[r] == 0xffff || !fzc_map_test(&in->changed[in->sb->cur], block))
+		return false;
+	if (in->state[r] == OPEN)
+		in->flags[r] &= LOOSE;
+	else if (in->state[r] != CLOSED || !settled(in, r))
+		return false;
+	in->busy[r]++;
+	return true;
 }
 
 /* Who waits for a region that can be closed looks again. */

@@ -74,6 +74,11 @@ void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry
  * a wake, again.
  */
 enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last);
+/*
+ * The short way of _enter() and _mark() for a block that has changed already,
+ * in a region that is open or needs not be.  False: not so, nothing was done.
+ */
+bool fzc_intent_again(struct fzc_intent *in, u64 block);
 void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last);
 /* Record that a block changes; its region is entered. */
 void fzc_intent_mark(struct fzc_intent *in, u64 block);

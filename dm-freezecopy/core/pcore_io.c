@@ -49,7 +49,7 @@ static void take_places(struct fzc_pcore *p, u64 first, u64 last)
 	}
 }
 
-enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last, bool late)
+static noinline enum fzc_go write_begin(struct fzc_pcore *p, u64 first, u64 last, bool late)
 {
 	bool mixed = p->slots.used || p->frozen.count;
 	enum fzc_go go;
@@ -81,6 +81,16 @@ enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last, bool lat
 	return mixed ? FZC_GO_MIXED : FZC_GO_DATA;
 }
 
+/* Most writes are to one block that has changed already, with nothing frozen. */
+enum fzc_go fzc_p_write_begin(struct fzc_pcore *p, u64 first, u64 last, bool late)
+{
+	if (first != last || p->slots.used || p->frozen.count || p->gate_closed ||
+	    !fzc_intent_again(&p->in, first))
+		return write_begin(p, first, last, late);
+	p->writes++;
+	return FZC_GO_DATA;
+}
+
 enum fzc_place fzc_p_write_place(struct fzc_pcore *p, u64 block, u32 *slot)
 {
 	*slot = fzc_slots_find(&p->slots, block);
@@ -89,14 +99,20 @@ enum fzc_place fzc_p_write_place(struct fzc_pcore *p, u64 block, u32 *slot)
 	return fzc_slot_state(&p->slots, *slot) == FZC_SLOT_FILLING ? FZC_AT_NEW : FZC_AT_SLOT;
 }
 
+/* The sender may have read the old content after the write was submitted. */
+static void to_be_sent(struct fzc_pcore *p, u64 b)
+{
+	if (!fzc_map_test(&p->unsent, b))
+		fzc_map_set(&p->unsent, b);
+	if (p->sb.flags & FZC_SB_FIRST_COPY)
+		fzc_intent_mark(&p->in, b);
+}
+
 static void end_block(struct fzc_pcore *p, u64 b, int err, bool *retry)
 {
 	u32 slot = fzc_slots_find(&p->slots, b);
 
-	/* the sender may have read the old content after the write was submitted */
-	fzc_map_set(&p->unsent, b);
-	if (p->sb.flags & FZC_SB_FIRST_COPY)
-		fzc_intent_mark(&p->in, b);
+	to_be_sent(p, b);
 	if (slot == FZC_NO_SLOT)
 		return;
 	if ((*fzc_slot_writes(&p->slots, slot))-- == 0xff)
@@ -114,16 +130,21 @@ static void end_block(struct fzc_pcore *p, u64 b, int err, bool *retry)
 	}
 }
 
-bool fzc_p_write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool diff_err)
+static void exit_regions(struct fzc_pcore *p, u64 first, u64 last)
+{
+	fzc_intent_exit(&p->in, first, last);
+	p->wake |= p->in.wake;
+	p->in.wake = false;
+}
+
+static noinline bool write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool diff_err)
 {
 	bool retry = false;
 	u64 b;
 
 	for (b = first; b <= last; b++)
 		end_block(p, b, err, &retry);
-	fzc_intent_exit(&p->in, first, last);
-	p->wake |= p->in.wake;
-	p->in.wake = false;
+	exit_regions(p, first, last);
 	if (diff_err && !p->diff_failed)
 		fzc_p_trouble(p, &p->diff_failed, "writing to the diff device failed", err);
 	p->writes--;
@@ -131,6 +152,17 @@ bool fzc_p_write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool dif
 	p->again += retry;
 	fzc_p_try_cut(p);
 	return retry;
+}
+
+/* A write that is running keeps its slots: where none is used it has none. */
+bool fzc_p_write_end(struct fzc_pcore *p, u64 first, u64 last, int err, bool diff_err)
+{
+	if (first != last || p->slots.used || diff_err || p->phase == FZC_PHASE_CLOSE)
+		return write_end(p, first, last, err, diff_err);
+	to_be_sent(p, first);
+	exit_regions(p, first, first);
+	p->writes--;
+	return false;
 }
 
 enum fzc_go fzc_p_read_begin(struct fzc_pcore *p, u64 first, u64 last)

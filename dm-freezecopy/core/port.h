@@ -61,6 +61,7 @@ typedef int64_t s64;
 #define ARRAY_SIZE(a)		(sizeof(a) / sizeof((a)[0]))
 #define BUILD_BUG_ON(c)		_Static_assert(!(c), #c)
 #define __packed		__attribute__((packed))
+#define noinline		__attribute__((noinline))
 #define __printf(a, b)		__attribute__((format(printf, a, b)))
 #define fallthrough		__attribute__((fallthrough))
 #define min(a, b)		((a) < (b) ? (a) : (b))
