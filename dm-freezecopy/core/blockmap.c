@@ -170,23 +170,37 @@ u64 fzc_map_next(const struct fzc_map *map, u64 from)
 	return next_bit(map->bits, (g + 1) * WORDS_PER_GROUP, g * GROUP_BITS);
 }
 
-static void move_group(struct fzc_map *from, struct fzc_map *to, u64 g)
+static void add_group(struct fzc_map *to, const struct fzc_map *from, u64 g)
 {
-	u64 *f = from->bits + g * WORDS_PER_GROUP;
-	u64 *t = to ? to->bits + g * WORDS_PER_GROUP : NULL;
+	const u64 *f = from->bits + g * WORDS_PER_GROUP;
+	u64 *t = to->bits + g * WORDS_PER_GROUP;
 	u32 i;
 
 	for (i = 0; i < WORDS_PER_GROUP; i++) {
-		from->count -= hweight64(f[i]);
-		if (t) {
-			to->count += hweight64(f[i] & ~t[i]);
-			t[i] |= f[i];
-		}
-		f[i] = 0;
+		to->count += hweight64(f[i] & ~t[i]);
+		t[i] |= f[i];
 	}
-	if (to)
-		group_is_used(to, g);
-	group_may_be_empty(from, g);
+	group_is_used(to, g);
+}
+
+void fzc_map_add(struct fzc_map *to, const struct fzc_map *from)
+{
+	u64 g, n = groups(from->nbits);
+
+	for (g = next_group(from, 0); g < n; g = next_group(from, g + 1))
+		add_group(to, from, g);
+}
+
+static void empty_group(struct fzc_map *map, u64 g)
+{
+	u64 *w = map->bits + g * WORDS_PER_GROUP;
+	u32 i;
+
+	for (i = 0; i < WORDS_PER_GROUP; i++) {
+		map->count -= hweight64(w[i]);
+		w[i] = 0;
+	}
+	group_may_be_empty(map, g);
 }
 
 bool fzc_map_move(struct fzc_map *from, struct fzc_map *to, u32 budget)
@@ -195,7 +209,9 @@ bool fzc_map_move(struct fzc_map *from, struct fzc_map *to, u32 budget)
 
 	while (from->count && budget--) {
 		g = next_group(from, g);
-		move_group(from, to, g);
+		if (to)
+			add_group(to, from, g);
+		empty_group(from, g);
 	}
 	return !from->count;
 }

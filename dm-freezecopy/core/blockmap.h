@@ -52,6 +52,9 @@ u64 fzc_map_next(const struct fzc_map *map, u64 from);
  */
 bool fzc_map_move(struct fzc_map *from, struct fzc_map *to, u32 budget);
 
+/* All members of @from into @to. */
+void fzc_map_add(struct fzc_map *to, const struct fzc_map *from);
+
 /* Raw bytes for pages on disk: bit b of the set is bit b % 8 of byte b / 8. */
 void fzc_map_export(const struct fzc_map *map, u64 first_byte, u8 *buf, u32 n);
 /* Adds members. */

@@ -199,6 +199,23 @@ bool fzc_intent_again(struct fzc_intent *in, u64 block)
 	return true;
 }
 
+enum fzc_go fzc_intent_enter_slots(struct fzc_intent *in, u64 first, u64 last)
+{
+	u32 from = region(in, first), to = region(in, last), r;
+
+	if (in->failed)	/* nothing continues unrecorded */
+		return fzc_intent_enter(in, first, last);
+	for (r = from; r <= to; r++)
+		if (in->busy[r] == 0xffff)
+			return FZC_GO_PARK;
+	for (r = from; r <= to; r++) {
+		in->busy[r]++;
+		if (in->state[r] == CLOSING)
+			in->state[r] = OPEN;	/* R5: likewise */
+	}
+	return FZC_GO_DATA;
+}
+
 /* Who waits for a region that can be closed looks again. */
 static void uncrowd(struct fzc_intent *in)
 {
@@ -234,8 +251,46 @@ void fzc_intent_mark(struct fzc_intent *in, u64 block)
 
 void fzc_intent_add(struct fzc_intent *in, u64 block)
 {
+	if (fzc_map_test(&in->changed[in->sb->cur], block))
+		return;
 	in->flags[region(in, block)] |= LOOSE;
+	in->loose = true;
 	set_changed(in, block);
+}
+
+bool fzc_intent_settle(struct fzc_intent *in)
+{
+	if (!in->loose && !in->ckpt_loose) {
+		in->settling = false;
+		return true;
+	}
+	if (!in->settling)	/* once; if that fails the tick tries again */
+		in->ckpt_wanted = true;
+	in->settling = true;
+	return false;
+}
+
+/* The pages that hold members of @changed. */
+static void mark_pages(struct fzc_map *pages, const struct fzc_map *changed)
+{
+	u64 b;
+
+	for (b = fzc_map_next(changed, 0); b < changed->nbits;
+	     b = fzc_map_next(changed, (b / FZC_MAP_BITS + 1) * FZC_MAP_BITS))
+		fzc_map_set(pages, b / FZC_MAP_BITS);
+}
+
+void fzc_intent_add_closed(struct fzc_intent *in)
+{
+	const struct fzc_map *closed = &in->changed[!in->sb->cur];
+	u64 b;
+
+	mark_pages(&in->dirty[in->sb->cur], closed);
+	for (b = fzc_map_next(closed, 0); b < in->geo->blocks;
+	     b = fzc_map_next(closed, ((u64)region(in, b) + 1) << in->geo->region_shift))
+		in->flags[region(in, b)] |= LOOSE;
+	in->loose = true;
+	fzc_map_add(&in->changed[in->sb->cur], closed);
 }
 
 void fzc_intent_unmark(struct fzc_intent *in, u64 block)
@@ -315,7 +370,6 @@ void fzc_intent_fold(struct fzc_intent *in)
 static bool chores(struct fzc_intent *in)
 {
 	u8 cur = in->sb->cur;
-	u64 b;
 
 	if (in->wiping && fzc_map_move(&in->changed[!cur], NULL, 256)) {
 		in->wiping = false;
@@ -323,9 +377,7 @@ static bool chores(struct fzc_intent *in)
 	}
 	if (!in->folding)
 		return in->wiping;
-	for (b = fzc_map_next(&in->changed[!cur], 0); b < in->geo->blocks;
-	     b = fzc_map_next(&in->changed[!cur], (b / FZC_MAP_BITS + 1) * FZC_MAP_BITS))
-		fzc_map_set(&in->dirty[cur], b / FZC_MAP_BITS);
+	mark_pages(&in->dirty[cur], &in->changed[!cur]);
 	if (fzc_map_move(&in->changed[!cur], &in->changed[cur], 256)) {
 		in->folding = false;
 		in->fold_ckpt = true;
@@ -338,7 +390,7 @@ void fzc_intent_tick(struct fzc_intent *in)
 {
 	u32 r;
 
-	if (in->fold_ckpt)
+	if (in->fold_ckpt || in->settling)
 		in->ckpt_wanted = true;
 	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		if (in->state[r] != OPEN || in->busy[r])
@@ -367,13 +419,12 @@ bool fzc_intent_clean(const struct fzc_intent *in)
 	       !in->wiping;
 }
 
-/* In turn: half of what is open, or all. */
+/* All that rest; in turn, so that who is FRESH does not keep its neighbours. */
 static void pick_victims(struct fzc_intent *in)
 {
 	u32 n = in->active.count, r = in->victims;
-	u32 left = in->ckpt_all ? n : max_t(u32, n / 2, 1);
 
-	for (; n && left; n--, r++) {
+	for (; n; n--, r++) {
 		r = active(in, r);
 		if (r >= in->geo->regions)
 			r = active(in, 0);
@@ -383,7 +434,6 @@ static void pick_victims(struct fzc_intent *in)
 			continue;
 		in->state[r] = CLOSING;
 		in->flags[r] &= ~LOOSE;	/* what changes without it from now on sets it again */
-		left--;
 	}
 	in->victims = r;
 }
@@ -392,6 +442,8 @@ static void ckpt_end(struct fzc_intent *in)
 {
 	in->ckpt = FZC_CKPT_IDLE;
 	in->wake = true;
+	in->loose |= in->ckpt_loose && in->ckpt_err;
+	in->ckpt_loose = false;
 	if (in->ckpt_err)
 		return;
 	if (in->ckpt_full)
@@ -440,6 +492,8 @@ void fzc_intent_synced(struct fzc_intent *in, int err)
 	for (a = 0; a < 2; a++)
 		if (in->sb->gen[a])
 			fzc_map_move(&in->dirty[a], &in->todo[a], U32_MAX);
+	in->ckpt_loose = in->loose;
+	in->loose = false;
 	in->ckpt_fold = in->fold_ckpt;
 	in->ckpt_full = in->sb->flags & FZC_SB_CHANGED_ALL &&
 			in->todo[in->sb->cur].count == in->geo->map_pages;

@@ -11,6 +11,11 @@
  * in this order (R5): no write to the region is parked or in flight; what its
  * writes touched was flushed; the pages of every generation are durable.  A
  * write that arrives meanwhile takes its region out of the closing.
+ *
+ * A block that is written to a slot needs no flag: once the slot's index says
+ * so, that the block has changed can be told from it, and before that a crash
+ * brings back the old content (R13).  It is added to the set all the same, and
+ * must be durable there before the index forgets the slot: _settle().
  */
 #ifndef FZC_INTENT_H
 #define FZC_INTENT_H
@@ -59,6 +64,9 @@ struct fzc_intent {
 	bool wake;		/* owner: parked writes may go on */
 	bool failed;		/* meta cannot be written: closed regions stay closed */
 	bool crowded;		/* a write waits until some region can be closed */
+	bool loose;		/* blocks changed without a region, and no checkpoint has them yet */
+	bool ckpt_loose;	/* ...but the running one will */
+	bool settling;		/* somebody waits for that */
 	bool wiping;		/* the other area's set is being emptied */
 	bool folding;		/* the other area's set is being added to the current one */
 	bool fold_ckpt;		/* ...and that addition has to be made durable */
@@ -79,11 +87,17 @@ enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last);
  * in a region that is open or needs not be.  False: not so, nothing was done.
  */
 bool fzc_intent_again(struct fzc_intent *in, u64 block);
+/* The same of a write that goes to slots, all of it: no region has to be open. */
+enum fzc_go fzc_intent_enter_slots(struct fzc_intent *in, u64 first, u64 last);
 void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last);
 /* Record that a block changes; its region is entered. */
 void fzc_intent_mark(struct fzc_intent *in, u64 block);
 /* The same without a region: the caller can tell again after a crash. */
 void fzc_intent_add(struct fzc_intent *in, u64 block);
+/* Is all durable that was added?  Else a checkpoint is on its way, or begins with a tick. */
+bool fzc_intent_settle(struct fzc_intent *in);
+/* All that changed in the closed generation, likewise. */
+void fzc_intent_add_closed(struct fzc_intent *in);
 /* The block need not be sent again (first copy only). */
 void fzc_intent_unmark(struct fzc_intent *in, u64 block);
 void fzc_intent_fill(struct fzc_intent *in);

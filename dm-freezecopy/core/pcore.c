@@ -360,6 +360,8 @@ static void sync_end(struct fzc_pcore *p)
 	p->synced_news = true;
 	if (p->sync_err)
 		fzc_slots_sync_failed(&p->slots);
+	else
+		fzc_slots_sync_ended(&p->slots);
 	if (p->ckpt_ticket && p->sync_ended >= p->ckpt_ticket) {
 		p->ckpt_ticket = 0;
 		fzc_intent_synced(&p->in, p->sync_err);
@@ -406,12 +408,17 @@ static bool sync_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page 
 	case SYNC_PAGES:
 		if (sync_page(p, act, page))
 			return true;
-		if (p->sync_pages || p->slots.todo.count)
+		if (p->sync_pages)
 			return false;
+		/* nobody waits for a record that may never be written */
+		if (fzc_slots_sync_left(&p->slots) && p->meta_failed)
+			p->sync_err = -EIO;
 		if (p->sync_err) {
 			sync_end(p);
 			return false;
 		}
+		if (fzc_slots_sync_left(&p->slots))
+			return false;
 		p->sync_step = SYNC_FLUSH2;
 		return fzc_act_flush(act, FZC_DIFF, FZC_JOB_SYNC_FLUSH2);
 	default:
@@ -493,7 +500,8 @@ static void pick_batch(struct fzc_pcore *p)
 
 static bool merge_allowed(const struct fzc_pcore *p)
 {
-	return p->slots.used && !p->merge_pause && !p->merge_hold &&
+	/* not while the superblock may say that nobody wrote to DATA since a stop */
+	return p->sb_done && p->slots.used && !p->merge_pause && !p->merge_hold &&
 	       (p->phase == FZC_PHASE_IDLE || p->phase == FZC_PHASE_SENT ||
 		p->phase == FZC_PHASE_DOUBT);
 }
@@ -502,6 +510,11 @@ static bool merge_next(struct fzc_pcore *p, struct fzc_act *act)
 {
 	if (p->merge_step != MERGE_IDLE || !merge_allowed(p) || p->stop_step)
 		return false;
+	/* the index is about to forget what only it tells of */
+	if (!fzc_intent_settle(&p->in)) {
+		act->kind = p->in.ckpt_wanted ? FZC_ACT_AGAIN : FZC_ACT_NONE;
+		return p->in.ckpt_wanted && p->in.ckpt == FZC_CKPT_IDLE;
+	}
 	pick_batch(p);
 	if (!p->copy.n) {
 		p->merge_pause = true;
@@ -680,5 +693,7 @@ void fzc_p_tick(struct fzc_pcore *p)
 	p->read_trouble = false;
 	p->r10_pause = false;
 	fzc_slots_retry(&p->slots);
+	if (fzc_slots_dirty(&p->slots))	/* what is not flushed is not lost for ever so long */
+		p->sync_wanted = true;
 	fzc_intent_tick(&p->in);
 }

@@ -3,19 +3,24 @@
 #include "pcore.h"
 
 /*
- * Can all blocks of a write have a place now, and how many need a new slot?
- * R1: a block whose divert is pending makes a second write wait.
+ * Can all blocks of a write have a place now, how many need a new slot, and
+ * does any go to DATA?  R1: a block whose divert is pending makes a second
+ * write wait.
  */
-static bool places_free(struct fzc_pcore *p, u64 first, u64 last, u32 *need)
+static bool places_free(struct fzc_pcore *p, u64 first, u64 last, u32 *need, bool *in_place)
 {
 	u64 b;
 
 	*need = 0;
+	*in_place = false;
 	for (b = first; b <= last; b++) {
 		u32 slot = fzc_slots_find(&p->slots, b);
 
 		if (slot == FZC_NO_SLOT) {
-			*need += fzc_map_test(&p->frozen, b);
+			if (fzc_map_test(&p->frozen, b))
+				++*need;
+			else
+				*in_place = true;
 			continue;
 		}
 		switch (fzc_slot_state(&p->slots, slot)) {
@@ -51,7 +56,7 @@ static void take_places(struct fzc_pcore *p, u64 first, u64 last)
 
 static noinline enum fzc_go write_begin(struct fzc_pcore *p, u64 first, u64 last, bool late)
 {
-	bool mixed = p->slots.used || p->frozen.count;
+	bool mixed = p->slots.used || p->frozen.count, in_place = true;
 	enum fzc_go go;
 	u32 need = 0;
 	u64 b;
@@ -59,16 +64,19 @@ static noinline enum fzc_go write_begin(struct fzc_pcore *p, u64 first, u64 last
 	/* R4: a parked write holds nothing */
 	if (p->gate_closed)
 		return FZC_GO_PARK;
-	if (mixed && !places_free(p, first, last, &need)) {
+	if (mixed && !places_free(p, first, last, &need, &in_place)) {
 		p->place_awaited = true;
 		return FZC_GO_PARK;
 	}
+	/* what a first copy brings is not void after a crash: it is on DATA there */
+	in_place |= !!(p->sb.flags & FZC_SB_FIRST_COPY);
 	if (need) {
 		go = fzc_p_divert(p, first, last, need, late);
 		if (go != FZC_GO_MIXED)
 			return go;
 	}
-	go = fzc_intent_enter(&p->in, first, last);
+	go = in_place ? fzc_intent_enter(&p->in, first, last) :
+			fzc_intent_enter_slots(&p->in, first, last);
 	if (go == FZC_GO_FAIL)	/* it does not come again */
 		fzc_p_unwant(p, first, last);
 	if (go != FZC_GO_DATA)
@@ -76,7 +84,10 @@ static noinline enum fzc_go write_begin(struct fzc_pcore *p, u64 first, u64 last
 	if (mixed)
 		take_places(p, first, last);
 	for (b = first; b <= last; b++)
-		fzc_intent_mark(&p->in, b);
+		if (in_place)
+			fzc_intent_mark(&p->in, b);
+		else
+			fzc_intent_add(&p->in, b);
 	p->writes++;
 	return mixed ? FZC_GO_MIXED : FZC_GO_DATA;
 }

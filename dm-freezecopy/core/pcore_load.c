@@ -132,9 +132,7 @@ static void start_fresh(struct fzc_pcore *p)
 /* R13 */
 static void start_unclean(struct fzc_pcore *p)
 {
-	const struct fzc_map *changed = &p->in.changed[p->sb.cur];
 	u32 slot;
-	u64 b;
 
 	fzc_intent_replay(&p->in);
 	for (slot = fzc_slots_next(&p->slots, 0); slot < p->slots.nslots;
@@ -142,8 +140,7 @@ static void start_unclean(struct fzc_pcore *p)
 		fzc_intent_add(&p->in, *fzc_slot_block(&p->slots, slot));
 	p->sb.flags |= FZC_SB_NEW_STAGE;
 	fzc_map_zero(&p->frozen);
-	for (b = fzc_map_next(changed, 0); b < p->geo.blocks; b = fzc_map_next(changed, b + 1))
-		fzc_map_set(&p->unsent, b);
+	fzc_map_add(&p->unsent, &p->in.changed[p->sb.cur]);
 	if (p->sb.flags & FZC_SB_FREEZE)
 		p->phase = FZC_PHASE_DOUBT;
 }

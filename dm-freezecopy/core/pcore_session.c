@@ -84,17 +84,13 @@ void fzc_p_disconnected(struct fzc_pcore *p)
 /* All blocks that the secondary lacks, if it has nothing but its base image. */
 static void restage(struct fzc_pcore *p, bool all)
 {
-	const struct fzc_map *changed = &p->in.changed[p->sb.cur];
-	u64 b;
-
 	if (all) {
 		fzc_intent_fill(&p->in);
 		fzc_map_fill(&p->unsent);
 		p->sb.flags &= ~FZC_SB_COPIED;
 		return;
 	}
-	for (b = fzc_map_next(changed, 0); b < p->geo.blocks; b = fzc_map_next(changed, b + 1))
-		fzc_map_set(&p->unsent, b);
+	fzc_map_add(&p->unsent, &p->in.changed[p->sb.cur]);
 }
 
 /*
@@ -103,16 +99,10 @@ static void restage(struct fzc_pcore *p, bool all)
  */
 static void finish_chores(struct fzc_pcore *p)
 {
-	u8 cur = p->sb.cur;
-	u64 b;
-
 	if (p->aborting)
 		fzc_map_move(&p->frozen, &p->unsent, U32_MAX);
-	if (!p->in.folding)
-		return;
-	for (b = fzc_map_next(&p->in.changed[!cur], 0); b < p->geo.blocks;
-	     b = fzc_map_next(&p->in.changed[!cur], b + 1))
-		fzc_intent_add(&p->in, b);
+	if (p->in.folding)
+		fzc_intent_add_closed(&p->in);
 }
 
 static int rx_hello(struct fzc_pcore *p, const struct fzc_hello *h)
@@ -560,8 +550,9 @@ struct fzc_xfer *fzc_p_pick(struct fzc_pcore *p)
 {
 	struct fzc_xfer *x = NULL;
 
+	/* without a free one it would look at all that there is, for nothing */
 	if (p->link != FZC_LINK_UP || p->read_trouble || p->send_abort || p->aborting ||
-	    p->stop_step)
+	    p->stop_step || !free_xfer(p))
 		return NULL;
 	if (p->phase == FZC_PHASE_DELIVER)
 		x = pick_frozen(p);

@@ -258,9 +258,11 @@ static void sync_end(struct fzc_score *s)
 			fold_give_up(s, "a stage could not be flushed");
 		return;
 	}
+	for (i = 0; i < 2; i++)
+		fzc_slots_sync_ended(&s->stage[i]);
 	if (s->fold_step == FOLD_SYNC && s->sync_fold)
 		s->sync_fold = false;
-	if (s->link != FZC_SLINK_UP || s->batch <= s->durable)
+	if (s->link != FZC_SLINK_UP || s->ended || s->batch <= s->durable)
 		return;
 	s->durable = s->batch;
 	s->last_durable = s->batch;
@@ -287,9 +289,11 @@ static bool sync_due(const struct fzc_score *s)
 {
 	if (s->fold_step == FOLD_SYNC)
 		return s->sync_fold;
-	if (s->session_new && s->dirty)
+	/* what a fold has copied is made durable at its end, or the fold is given up */
+	if (s->session_new && s->dirty && !s->fold_step)
 		return true;
-	return s->link == FZC_SLINK_UP && written_prefix(s) > s->durable;
+	/* what a flush that failed has lost is not looked for: the primary sends it again */
+	return s->link == FZC_SLINK_UP && !s->ended && written_prefix(s) > s->durable;
 }
 
 /* Tags of what was written to the stages, as far as there are any to be written. */
@@ -571,8 +575,11 @@ static bool merge_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page
 		return false;
 	switch (s->merge_step) {
 	case MERGE_IDLE:
-		/* reads that began on the old image still expect to find it in DATA */
-		if (s->merge_pause || s->stop_step || s->reads[!s->parity])
+		/*
+		 * Reads that began on the old image still expect to find it in DATA;
+		 * and the superblock may still say that nobody wrote to it since a stop.
+		 */
+		if (s->merge_pause || s->stop_step || s->reads[!s->parity] || !s->sb_done)
 			return false;
 		if (pick_merge(s)) {
 			s->merge_step = MERGE_COPY;
@@ -719,7 +726,8 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 		}
 		s->fold_step = FOLD_SYNC;
 		s->sync_fold = true;
-		return false;
+		act->kind = FZC_ACT_AGAIN;
+		return true;
 	case FOLD_SYNC:
 		if (s->sync_fold || s->sync_step != SYNC_IDLE)
 			return false;

@@ -220,9 +220,10 @@ static inline u8 fzc_stage_dev(u8 stage)
 	return stage ? FZC_DIFF_B : FZC_DIFF;
 }
 
+/* Until it is durable that the merge has ended: a crash would begin it again. */
 static inline bool fzc_s_merging(const struct fzc_score *s)
 {
-	return s->sb.flags & FZC_SB_MERGING;
+	return s->sb.flags & FZC_SB_MERGING || s->merged_at;
 }
 
 /* Is memory for @n more slots of a stage still to be found?  What needs them waits. */

@@ -47,6 +47,7 @@ void fzc_s_connected(struct fzc_score *s)
 	s->frames = 0;
 	s->durable = 0;
 	s->full = false;
+	s->full_frame = 0;
 	s->drop = false;
 	s->ended = false;
 	s->refuse = false;

@@ -46,6 +46,7 @@ void fzc_slots_reset(struct fzc_slots *s)
 	forget_slots(s);
 	fzc_map_zero(&s->dirty);
 	fzc_map_zero(&s->todo);
+	s->next = 0;
 	s->epoch = 0;
 }
 
@@ -347,6 +348,14 @@ void fzc_slot_read_put(struct fzc_slots *s, u32 slot)
 		make_free(s, slot);
 }
 
+static void set_copy(struct fzc_slots *s, u32 page, u8 copy)
+{
+	if (copy)
+		fzc_map_set(&s->second, page);
+	else
+		fzc_map_clear(&s->second, page);
+}
+
 void fzc_slots_sync_begin(struct fzc_slots *s)
 {
 	s->epoch ^= FZC_SLOT_EPOCH;
@@ -357,12 +366,22 @@ void fzc_slots_sync_flushed(struct fzc_slots *s)
 	fzc_map_move(&s->dirty, &s->todo, U32_MAX);
 }
 
+void fzc_slots_sync_ended(struct fzc_slots *s)
+{
+	fzc_map_move(&s->todo, NULL, U32_MAX);
+	s->next = 0;
+}
+
 void fzc_slots_sync_failed(struct fzc_slots *s)
 {
 	u32 slot, end;
 	u64 p;
 
+	/* the copy that was written may be lost, whatever a later flush says */
+	for (p = fzc_map_next(&s->todo, 0); p < s->next; p = fzc_map_next(&s->todo, p + 1))
+		set_copy(s, p, !fzc_slots_copy(s, p));
 	fzc_map_move(&s->todo, &s->dirty, U32_MAX);
+	s->next = 0;
 	for (p = fzc_map_next(&s->dirty, 0); p < s->dirty.nbits;
 	     p = fzc_map_next(&s->dirty, p + 1)) {
 		end = min_t(u64, (p + 1) * FZC_INDEX_ENTRIES, s->nslots);
@@ -378,13 +397,16 @@ void fzc_slots_sync_failed(struct fzc_slots *s)
 
 bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page)
 {
-	u64 p = fzc_map_next(&s->todo, 0);
-
-	if (p == s->todo.nbits)
+	if (!fzc_slots_sync_left(s))
 		return false;
-	fzc_map_clear(&s->todo, p);
-	*page = p;
+	*page = fzc_map_next(&s->todo, s->next);
+	s->next = *page + 1;
 	return true;
+}
+
+bool fzc_slots_sync_left(const struct fzc_slots *s)
+{
+	return fzc_map_next(&s->todo, s->next) < s->todo.nbits;
 }
 
 /* Does the index say that @slot holds its block, once the running commit is done? */
@@ -436,19 +458,11 @@ void fzc_slots_encode(struct fzc_slots *s, u32 page, struct fzc_index_body *body
 		encode_slot(s, slot, &body->entry[slot - first]);
 }
 
-static void set_copy(struct fzc_slots *s, u32 page, u8 copy)
-{
-	if (copy)
-		fzc_map_set(&s->second, page);
-	else
-		fzc_map_clear(&s->second, page);
-}
-
 void fzc_slots_page_written(struct fzc_slots *s, u32 page, bool ok)
 {
 	if (ok)
 		set_copy(s, page, !fzc_slots_copy(s, page));
-	else
+	else if (fzc_map_clear(&s->todo, page))	/* unless the slots were reset */
 		fzc_map_set(&s->dirty, page);
 }
 

@@ -70,7 +70,8 @@ struct fzc_slots {
 	bool denied;		/* it had none */
 	struct fzc_chunk **chunk;
 	struct fzc_map dirty;	/* index pages that differ from disk */
-	struct fzc_map todo;	/* pages that the running commit still has to write */
+	struct fzc_map todo;	/* pages of the running commit but those whose write failed */
+	u32 next;		/* ...from here on they have yet to be written */
 	struct fzc_map second;	/* pages whose second copy on disk is the valid one */
 };
 
@@ -188,7 +189,13 @@ void fzc_slot_read_put(struct fzc_slots *s, u32 slot);
 void fzc_slots_sync_begin(struct fzc_slots *s);
 void fzc_slots_sync_flushed(struct fzc_slots *s);
 bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page);
-/* It failed: what it should have made durable is due again, with the next one. */
+/* Are there any that it has not returned yet? */
+bool fzc_slots_sync_left(const struct fzc_slots *s);
+/*
+ * All of it is durable.  Or it failed: what it should have made durable is due
+ * again, with the next one, which writes over what may have been lost.
+ */
+void fzc_slots_sync_ended(struct fzc_slots *s);
 void fzc_slots_sync_failed(struct fzc_slots *s);
 void fzc_slots_encode(struct fzc_slots *s, u32 page, struct fzc_index_body *body);
 /* The page's valid copy on disk, 0 or 1: the other is written. */

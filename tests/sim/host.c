@@ -197,7 +197,8 @@ static bool durably(const struct fzc_page *page, u64 bit)
 
 /*
  * R5: after a crash, a block whose write may start counts as changed: its region
- * is durably open, or it has durably changed in this generation.
+ * is durably open, or it has durably changed in this generation.  Or all of the
+ * write goes to slots: then the index tells, or the old content comes back.
  */
 static void check_flagged(u64 first, u64 last)
 {
@@ -206,6 +207,10 @@ static void check_flagged(u64 first, u64 last)
 	u8 cur = W.p.sb.cur;
 	u64 b;
 
+	for (b = first; b <= last && fzc_slots_find(&W.p.slots, b) != FZC_NO_SLOT; b++)
+		;
+	if (b > last)
+		return;
 	open = durable_page(flags, FZC_OFF_REGIONS, FZC_OFF_REGIONS + FZC_PAGE, FZC_PAGE_REGIONS, 0);
 	for (b = first; b <= last; b++) {
 		if (durably(open, b >> W.pgeo.region_shift))

@@ -22,7 +22,10 @@ static struct model {
 	u64 retired[NSLOTS];
 	u64 durable[NSLOTS];		/* block whose content certainly is in the slot */
 	u32 reads[NSLOTS];
-	struct fzc_index_body disk[NPAGES];
+	struct fzc_index_body disk[NPAGES];	/* the newer copy of each */
+	struct copy { struct fzc_index_body body; u64 seq; } cached[2][NPAGES], safe[2][NPAGES];
+	u64 committed[NPAGES];		/* what each copy of the last commit is */
+	u64 seq;
 	/* the running commit */
 	u64 began;			/* 0: none runs */
 	bool flushed;
@@ -174,9 +177,40 @@ static void finish_retiring(u32 slot)
 	m.retired[slot] = 0;
 }
 
+static void look_at_disk(void)
+{
+	for (u32 page = 0; page < NPAGES; page++)
+		m.disk[page] = m.cached[m.cached[1][page].seq > m.cached[0][page].seq][page].body;
+}
+
+/* One that fails may lose what it should have made durable. */
+static bool flush(void)
+{
+	bool ok = test_below(8);
+
+	for (u32 i = 0; i < 2 * NPAGES; i++) {
+		struct copy *cached = &m.cached[i & 1][i / 2], *safe = &m.safe[i & 1][i / 2];
+
+		if (ok)
+			*safe = *cached;
+		else if (test_below(2))
+			*cached = *safe;
+	}
+	look_at_disk();
+	return ok;
+}
+
 static void end_commit(void)
 {
+	if (!m.failed)
+		m.failed = !flush();
+	if (m.failed)
+		fzc_slots_sync_failed(&m.s);
+	else
+		fzc_slots_sync_ended(&m.s);
 	if (!m.failed) {
+		for (u32 page = 0; page < NPAGES; page++)
+			m.committed[page] = max(m.safe[0][page].seq, m.safe[1][page].seq);
 		CHECK(commit_is_complete());
 		CHECK(replay_agrees());
 	}
@@ -188,13 +222,17 @@ static void end_commit(void)
 
 static void write_page(u32 page)
 {
+	u8 copy = !fzc_slots_copy(&m.s, page);
 	struct fzc_index_body body;
 	bool ok = test_below(10);
 
+	/* this write may tear, and what else was not flushed be lost */
+	CHECK(m.safe[!copy][page].seq == m.committed[page]);
 	fzc_slots_encode(&m.s, page, &body);
 	/* of a write that failed, nobody knows whether it is on disk */
 	if (ok || test_below(2))
-		m.disk[page] = body;
+		m.cached[copy][page] = (struct copy){ body, ++m.seq };
+	look_at_disk();
 	m.failed |= !ok;
 	fzc_slots_page_written(&m.s, page, ok);
 }
