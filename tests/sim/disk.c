@@ -93,6 +93,8 @@ void disk_crash(struct disk *d, u32 keep_percent)
 {
 	u32 i;
 
+	if (keep_percent == KEEP_CACHE)
+		return;
 	for (i = 0; i < d->n; i++) {
 		if (d->cur_seq[i] > d->dur_seq[i] && chance(keep_percent)) {
 			d->dur[i] = d->cur[i];
@@ -108,6 +110,35 @@ void disk_lose(struct disk *d)
 {
 	memcpy(d->cur, d->dur, 8ULL * d->n);
 	memcpy(d->cur_seq, d->dur_seq, 4ULL * d->n);
+}
+
+void disk_flush(struct disk *d)
+{
+	memcpy(d->dur, d->cur, 8ULL * d->n);
+	memcpy(d->dur_seq, d->cur_seq, 4ULL * d->n);
+}
+
+/* A flush that failed: every @step-th sector before @end that it was to make durable is lost. */
+void disk_forget(struct disk *d, const struct disk_mark *m, u32 end, u32 step)
+{
+	u32 i, s;
+
+	for (i = 0; i < m->n; i += step) {
+		s = m->sector[i];
+		if (s >= end || m->seq[i] != d->cur_seq[s])
+			continue;
+		d->cur[s] = d->dur[s];
+		d->cur_seq[s] = d->dur_seq[s];
+	}
+}
+
+/* As that of the real shell: of the beginning and the end. */
+void data_hash(const struct disk *d, u8 hash[32])
+{
+	const u64 value[4] = { d->cur[0], d->cur[1], d->cur[d->n - 2], d->cur[d->n - 1] };
+
+	memcpy(hash, value, 32);
+	hash[31] |= 1;	/* all zeroes stand for none */
 }
 
 void disk_flush_begin(const struct disk *d, struct disk_mark *m)

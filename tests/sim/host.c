@@ -566,14 +566,19 @@ static void check_survivor(u32 s, u64 v)
 {
 	u32 i;
 
-	for (i = 0; i < W.hist_n[s]; i++)
-		if (W.hist[s][i] == v)
-			break;
-	if (i == W.hist_n[s])
+	for (i = W.hist_n[s]; i && W.hist[s][i - 1] != v; i--)
+		;
+	if (!i--)
 		fail("P3: after a power cut sector %u has %llu, which is older than %llu, known to be durable, or was never written",
 		     s, (unsigned long long)v, (unsigned long long)W.hist[s][0]);
 	W.last[s] = v;
 	W.pending[s] = false;
+	if (W.p_died) {		/* what is there need not be durable */
+		while (++i < W.hist_n[s])
+			W.hist[s][i] = v;
+		W.done_pos[s] = end_pos(s);
+		return;
+	}
 	W.hist_base[s] += W.hist_n[s];	/* a position never comes again */
 	W.hist[s][0] = v;
 	W.hist_n[s] = 1;

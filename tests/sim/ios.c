@@ -246,6 +246,25 @@ static bool flush_fails(const struct io *io)
 }
 
 /*
+ * ...and may be gone, whatever later flushes say.  Not what only the host can write
+ * again: it is told.
+ */
+static void flush_lost(struct io *io)
+{
+	u32 end = U32_MAX;
+
+	if (!io->node && io->act.dev == FZC_DIFF)
+		end = fzc_slots_start(W.pgeo.slots[0], 4096, false) / FZC_SECTOR;
+	if (io->act.dev == FZC_DATA && (!io->node || W.s.sb.flags & FZC_SB_RECOVERED))
+		return;
+	if (!(W.step % 3))
+		return;
+	say("%s: a flush of device %u fails, and loses something", io->node ? "secondary" : "primary",
+	    io->act.dev);
+	disk_forget(io->disk, &io->mark, end, W.step % 3);
+}
+
+/*
  * Tags.  Nothing is encrypted here: a tag is the checksum of the content that it came
  * with, so that one which is not the content's is seen.  As in the real shell they are
  * noted in memory, and get to the disk when the core says so.
@@ -536,6 +555,7 @@ static void io_advance(struct io *io)
 		break;
 	case IO_FLUSH:
 		if (io_fails(io->node, io->what, io->act.dev) || flush_fails(io)) {
+			flush_lost(io);
 			act_done(io, -EIO);
 			break;
 		}

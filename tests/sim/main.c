@@ -89,7 +89,6 @@ static void make_side(struct fzc_geometry *geo, struct fzc_opts *opts, struct di
 	opts->format = rng();
 	if (!second)
 		opts->pair = random_id();
-	memset(opts->data_hash, 1, 32);
 	for (i = 0; i < FZC_NR_DEVS; i++)
 		memset(opts->device[i].id, 'a' + i, FZC_DEVICE_ID_LEN - 1);
 	disk_init(&d[FZC_META], fzc_meta_bytes(geo) / FZC_SECTOR);
@@ -172,7 +171,7 @@ static void hit(enum fault f)
 
 static u32 keep_style(void)
 {
-	static const u32 style[] = { 0, 10, 50, 90, 100 };
+	static const u32 style[] = { 0, 10, 50, 90, 100, KEEP_CACHE };
 
 	return style[below(ARRAY_SIZE(style))];
 }
@@ -291,19 +290,32 @@ static void fault(void)
 
 /* ---- clean stops ---- */
 
+/* The real shell pauses its engine before it reads what is hashed. */
+static bool paused(u8 node)
+{
+	const struct io *io;
+
+	for (io = W.io; io < W.io + W.ios; io++)
+		if (io->used && io->node == node)
+			return false;
+	return true;
+}
+
 static void stops(void)
 {
-	static const u8 hash[32] = { [0 ... 31] = 1 };
+	u8 hash[32];
 
-	if (W.p_want_stop && W.pstate == RUNNING && !host_busy()) {
+	if (W.p_want_stop && W.pstate == RUNNING && !host_busy() && paused(0)) {
 		p_disconnect();
+		data_hash(&W.pd[FZC_DATA], hash);
 		fzc_p_stop(&W.p, hash);
 		W.pstate = STOPPING;
 		W.p_want_stop = false;
 	}
 	if (W.s_want_stop && W.sstate == RUNNING) {
 		s_disconnect();
-		if (fzc_s_idle(&W.s)) {
+		if (fzc_s_idle(&W.s) && paused(1)) {
+			data_hash(&W.sd[FZC_DATA], hash);
 			fzc_s_stop(&W.s, hash);
 			W.sstate = STOPPING;
 			W.s_want_stop = false;

@@ -300,6 +300,10 @@ void p_boot(void)
 	int err;
 
 	slots_drop(&W.p.slots);
+	/* what is read is durable from here on, also after a death without a power cut */
+	disk_flush(&W.pd[FZC_META]);
+	disk_flush(&W.pd[FZC_DIFF]);
+	data_hash(&W.pd[FZC_DATA], W.popts.data_hash);
 	memset(W.pmem, 0, W.pbytes);
 	fzc_p_init(&W.p, W.pmem, &W.pgeo, &W.popts);
 	W.pstate = LOADING;
@@ -331,6 +335,7 @@ void p_crash(u32 keep)
 	int i;
 
 	io_crash(0, keep);
+	W.p_died = keep == KEEP_CACHE;
 	for (i = 0; i < FZC_NR_DEVS; i++)
 		disk_crash(&W.pd[i], keep);
 	host_crash();
@@ -344,7 +349,7 @@ void p_crash(u32 keep)
 	W.pstate = DOWN;
 	W.p_want_stop = false;
 	W.freeze_at = 0;
-	say("primary: power cut");
+	say(keep == KEEP_CACHE ? "primary: dies" : "primary: power cut");
 }
 
 u32 p_mode(void)

@@ -285,6 +285,10 @@ void s_boot(void)
 
 	slots_drop(&W.s.stage[0]);
 	slots_drop(&W.s.stage[1]);
+	disk_flush(&W.sd[FZC_META]);
+	disk_flush(&W.sd[FZC_DIFF]);
+	disk_flush(&W.sd[FZC_DIFF_B]);
+	data_hash(&W.sd[FZC_DATA], W.sopts.data_hash);
 	memset(W.smem, 0, W.sbytes);
 	fzc_s_init(&W.s, W.smem, &W.sgeo, &W.sopts);
 	memset(W.tags, 0, sizeof(W.tags));
@@ -326,7 +330,7 @@ void s_crash(u32 keep)
 	W.s_drops = false;
 	W.sstate = DOWN;
 	W.s_want_stop = false;
-	say("secondary: power cut");
+	say(keep == KEEP_CACHE ? "secondary: dies" : "secondary: power cut");
 }
 
 u32 s_mode(void)

@@ -62,6 +62,9 @@ void disk_copy(struct disk *to, const struct disk *from);
 void disk_write(struct disk *d, u32 sector, u32 n, const u64 *val, bool fua);
 void disk_crash(struct disk *d, u32 keep_percent);
 void disk_lose(struct disk *d);
+void disk_flush(struct disk *d);
+void disk_forget(struct disk *d, const struct disk_mark *m, u32 end, u32 step);
+void data_hash(const struct disk *d, u8 hash[32]);
 void disk_flush_begin(const struct disk *d, struct disk_mark *m);
 void disk_flush_end(struct disk *d, struct disk_mark *m);
 void blob_reset(void);
@@ -76,6 +79,9 @@ enum io_kind { IO_WRITE, IO_FLUSH, IO_COPY, IO_HOST, IO_READ, IO_FILL, IO_XFER, 
 	       IO_TAGS };
 
 struct hop;
+
+/* Instead of a share of what was not flushed: a death without a power cut. */
+#define KEEP_CACHE	1000U
 
 struct io {
 	bool used;
@@ -323,6 +329,7 @@ struct world {
 	u32 hist_base[MAX_SECTORS];	/* absolute position of hist[][0] */
 	u32 done_pos[MAX_SECTORS];	/* absolute position of `last` */
 	bool hist_checked;
+	bool p_died;		/* without a power cut */
 
 	struct image *image;	/* [MAX_IMAGES], not cleared for a new world */
 	u32 images;
