@@ -427,11 +427,31 @@ static bool ask(struct fzc_dev *dev, bool (*question)(struct fzc_dev *dev))
 	return yes;
 }
 
+/*
+ * What is read at a start may still be in a volatile cache, after a death without a
+ * power cut.  From here on it counts as durable, above all that slots were given up.
+ */
+static int flush_metadata(struct fzc_dev *dev, char *why)
+{
+	int r;
+	u8 i;
+
+	for (i = 0; i < dev->role->ndevs; i++) {
+		r = i == FZC_DATA ? 0 : blkdev_issue_flush(dev->bdev[i]);
+		if (!r)
+			continue;
+		scnprintf(why, FZC_REASON_LEN, "%s cannot be flushed (error %d)",
+			  dev->dm[i]->name, -r);
+		return r;
+	}
+	return 0;
+}
+
 /* Take up what meta says; then the core writes what has to be written first. */
 static int load_and_start(struct fzc_dev *dev, char *why)
 {
 	unsigned long flags;
-	int r = fzc_meta_load(dev, why);
+	int r = flush_metadata(dev, why) ?: fzc_meta_load(dev, why);
 
 	if (r)
 		return r;

@@ -6,8 +6,8 @@
  * work of its own that runs the handshake and hands the connection on, or
  * closes it.  A handshake that is stretched ends by its timeout; a room that is
  * full loses the guest that has been in it longest, of the newcomer's own
- * address if that has PER_HOST there: so many connections from one place keep
- * nobody out who comes from another.
+ * address (IPv6: /64) if that has PER_HOST there: so many connections from one
+ * place keep nobody out who comes from another.
  */
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 

@@ -64,6 +64,12 @@ static bool primary_next(struct fzc_dev *dev, struct fzc_act *act, struct fzc_pa
 	more = fzc_p_next(&pr->core, act, page);
 	if (more && act->kind == FZC_ACT_COPY)
 		batch_begins(pr);
+	/*
+	 * The later a block is sent, the fewer of its versions are.  But an image is
+	 * waited for, also the first, and the next after one that had to be given up.
+	 */
+	WRITE_ONCE(pr->background, pr->core.phase == FZC_PHASE_IDLE && fzc_p_has_image(&pr->core) &&
+		   !pr->core.troubles);
 	fzc_primary_note_cut(pr);
 	note_trouble(pr);
 	return more;
@@ -109,8 +115,7 @@ static void primary_after(struct fzc_dev *dev)
 {
 	struct fzc_primary *pr = fzc_primary_of(dev);
 
-	/* the later a block is sent, the fewer of its versions are; an image is waited for */
-	fzc_link_background(dev->link, READ_ONCE(pr->core.phase) == FZC_PHASE_IDLE);
+	fzc_link_background(dev->link, READ_ONCE(pr->background));
 	if (READ_ONCE(pr->core.link) == FZC_LINK_UP)
 		fzc_primary_send_kick(pr);
 }
@@ -327,17 +332,23 @@ void fzc_primary_note_cut(struct fzc_primary *pr)
 
 enum cut_state { CUT_CLOSING, CUT_MADE, CUT_RECORDED, CUT_VOID };
 
-static enum cut_state cut_state(struct fzc_dev *dev, u64 number)
+/* A freeze that is void before its cut leaves its number to the next. */
+static bool is_image(const struct fzc_img *a, const struct fzc_img *b)
+{
+	return a->number == b->number && fzc_id_equal(&a->id, &b->id);
+}
+
+static enum cut_state cut_state(struct fzc_dev *dev, const struct fzc_img *img)
 {
 	struct fzc_pcore *p = &fzc_primary_of(dev)->core;
 	enum cut_state state = CUT_VOID;
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->lock, flags);
-	if (p->freezing.number == number)
+	if (is_image(&p->freezing, img))
 		state = p->phase == FZC_PHASE_CLOSE ? CUT_CLOSING :
 			fzc_p_recorded(p) ? CUT_RECORDED : CUT_MADE;
-	else if (p->sb.image.number >= number)
+	else if (is_image(&p->sb.image, img) || p->sb.image.number > img->number)
 		state = CUT_RECORDED;
 	if (dev->gone || (dev->suspended && state == CUT_MADE))
 		state = CUT_VOID;
@@ -418,7 +429,7 @@ bool fzc_primary_give_up(struct fzc_dev *dev, struct fzc_cut *cut)
 	spin_lock_irqsave(&dev->lock, flags);
 	cut->given_up = true;
 	none = !cut->begun;
-	if (cut->begun && pr->core.freezing.number == cut->img.number &&
+	if (cut->begun && is_image(&pr->core.freezing, &cut->img) &&
 	    fzc_p_freeze_void(&pr->core)) {
 		pr->closing = false;
 		none = true;
@@ -431,7 +442,6 @@ bool fzc_primary_give_up(struct fzc_dev *dev, struct fzc_cut *cut)
 
 int fzc_primary_cut(struct fzc_dev *dev, struct fzc_cut *cut)
 {
-	u64 number;
 	long r;
 
 	while ((r = try_freeze(dev, cut)) == -EAGAIN) {
@@ -443,8 +453,7 @@ int fzc_primary_cut(struct fzc_dev *dev, struct fzc_cut *cut)
 	}
 	if (r)
 		return r == -ESHUTDOWN ? -EAGAIN : r;
-	number = cut->img.number;
-	r = wait_event_killable_timeout(dev->wait, cut_state(dev, number) != CUT_CLOSING,
+	r = wait_event_killable_timeout(dev->wait, cut_state(dev, &cut->img) != CUT_CLOSING,
 					left_of(cut));
 	if (r <= 0 && fzc_primary_give_up(dev, cut)) {
 		strscpy(cut->why, "writes in flight did not end before the deadline",
@@ -452,16 +461,14 @@ int fzc_primary_cut(struct fzc_dev *dev, struct fzc_cut *cut)
 		return r ? -EINTR : -ETIMEDOUT;
 	}
 	cut->stall_us = fzc_primary_of(dev)->stall_us;
-	return cut_state(dev, number) == CUT_VOID ? void_error(dev, cut) : 0;
+	return cut_state(dev, &cut->img) == CUT_VOID ? void_error(dev, cut) : 0;
 }
 
 int fzc_primary_recorded(struct fzc_dev *dev, struct fzc_cut *cut)
 {
-	u64 number = cut->img.number;
-
-	if (wait_event_killable(dev->wait, cut_state(dev, number) >= CUT_RECORDED))
+	if (wait_event_killable(dev->wait, cut_state(dev, &cut->img) >= CUT_RECORDED))
 		return -EINTR;
-	return cut_state(dev, number) == CUT_VOID ? void_error(dev, cut) : 0;
+	return cut_state(dev, &cut->img) == CUT_VOID ? void_error(dev, cut) : 0;
 }
 
 static int primary_abort(struct fzc_dev *dev, u64 *number, char *why)

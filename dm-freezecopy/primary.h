@@ -49,6 +49,7 @@ struct fzc_primary {
 	struct fzc_pcore core;		/* dev.lock, as all that follows */
 	void *mem;
 	bool closing;			/* somebody waits for a cut */
+	bool background;		/* nothing that is sent is waited for */
 	ktime_t closed_at;
 	ktime_t cut_at;
 	u32 stall_us;

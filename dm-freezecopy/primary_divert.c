@@ -4,12 +4,10 @@
 
 static enum fzc_go begin_flush(struct fzc_primary *pr, struct fzc_hio *h)
 {
-	if (fzc_p_sync_simple(&pr->core)) {
-		h->held = true;
-		return FZC_GO_DATA;
-	}
-	h->ticket = fzc_p_sync(&pr->core);
-	return FZC_GO_MIXED;
+	enum fzc_go go = fzc_p_flush_begin(&pr->core, &h->ticket);
+
+	h->held = go == FZC_GO_DATA;
+	return go;
 }
 
 static enum fzc_go divert_begin(struct fzc_dev *dev, struct fzc_hio *h)

@@ -351,8 +351,8 @@ bool fzc_sock_same_host(struct fzc_sock *a, struct fzc_sock *b)
 	if (x->sk_family != y->sk_family)
 		return false;
 #if IS_ENABLED(CONFIG_IPV6)
-	if (x->sk_family == AF_INET6)
-		return ipv6_addr_equal(&x->sk_v6_daddr, &y->sk_v6_daddr);
+	if (x->sk_family == AF_INET6)	/* one that has a network has all its addresses */
+		return ipv6_prefix_equal(&x->sk_v6_daddr, &y->sk_v6_daddr, 64);
 #endif
 	return x->sk_daddr == y->sk_daddr;
 }

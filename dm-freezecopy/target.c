@@ -296,6 +296,7 @@ static void raise_sizes(struct queue_limits *limits, struct block_device *bdev)
 					   bdev_logical_block_size(bdev));
 	limits->physical_block_size = max_t(u32, limits->physical_block_size,
 					    bdev_physical_block_size(bdev));
+	limits->dma_alignment = max_t(u32, limits->dma_alignment, bdev_dma_alignment(bdev));
 }
 
 /*

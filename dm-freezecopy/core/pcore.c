@@ -289,6 +289,7 @@ static void r10_done(struct fzc_pcore *p, u64 number, int err)
 {
 	p->r10_flushing = false;
 	p->r10_pause = err;
+	p->lost |= !!err;
 	if (p->freezing.number != number)
 		return;
 	if (err)
@@ -428,6 +429,7 @@ static bool sync_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page 
 
 static void sync_flushed(struct fzc_pcore *p, const struct fzc_act *act, int err)
 {
+	p->lost |= !!err;
 	if (err)
 		p->sync_err = err;
 	if (err && act->dev == FZC_DIFF)

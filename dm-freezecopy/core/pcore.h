@@ -198,6 +198,7 @@ struct fzc_pcore {
 	bool wake;
 	u32 events;		/* bits by enum fzc_event_kind */
 	bool data_failed;	/* devices that failed and were not seen to work since */
+	bool lost;		/* ...in a flush that failed, and no host FLUSH was told of it */
 	bool diff_failed;
 	bool meta_failed;
 };
@@ -257,13 +258,13 @@ enum fzc_go fzc_p_read_begin(struct fzc_pcore *p, u64 first, u64 last);
 enum fzc_place fzc_p_read_place(struct fzc_pcore *p, u64 block, u32 *slot);
 void fzc_p_slot_put(struct fzc_pcore *p, u32 slot);
 
-/* A host FLUSH, or the end of a FUA write that went to DIFF: the ticket to wait for. */
+/* The end of a FUA write that went to DIFF, or something of our own: the ticket to wait for. */
 u64 fzc_p_sync(struct fzc_pcore *p);
-/* Does a flush of DATA alone do for a host FLUSH now? */
-static inline bool fzc_p_sync_simple(const struct fzc_pcore *p)
-{
-	return !p->slots.used;
-}
+/*
+ * A host FLUSH.  DATA: a flush of that does for it; MIXED: it waits for @ticket;
+ * FAIL: something was lost in a flush that no host asked for, it is told now.
+ */
+enum fzc_go fzc_p_flush_begin(struct fzc_pcore *p, u64 *ticket);
 
 /*
  * Freeze.  begin: 0 (the cut is made, or the gate is closed and the cut comes

@@ -217,6 +217,18 @@ void fzc_p_slot_put(struct fzc_pcore *p, u32 slot)
 	fzc_slot_read_put(&p->slots, slot);
 }
 
+enum fzc_go fzc_p_flush_begin(struct fzc_pcore *p, u64 *ticket)
+{
+	if (p->lost) {
+		p->lost = false;
+		return FZC_GO_FAIL;
+	}
+	if (!p->slots.used)
+		return FZC_GO_DATA;
+	*ticket = fzc_p_sync(p);
+	return FZC_GO_MIXED;
+}
+
 u64 fzc_p_sync(struct fzc_pcore *p)
 {
 	p->sync_wanted = true;

@@ -337,13 +337,17 @@ void fzc_slot_release(struct fzc_slots *s, u32 slot)
 		make_free(s, slot);
 }
 
+/* A count that is full stays so: the slot is not used again until the next start. */
 void fzc_slot_read_get(struct fzc_slots *s, u32 slot)
 {
-	(*fzc_slot_reads(s, slot))++;
+	if (*fzc_slot_reads(s, slot) != 0xffff)
+		(*fzc_slot_reads(s, slot))++;
 }
 
 void fzc_slot_read_put(struct fzc_slots *s, u32 slot)
 {
+	if (*fzc_slot_reads(s, slot) == 0xffff)
+		return;
 	if (!--*fzc_slot_reads(s, slot) && fzc_slot_state(s, slot) == FZC_SLOT_ZOMBIE)
 		make_free(s, slot);
 }

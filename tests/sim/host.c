@@ -441,7 +441,17 @@ static void new_flush(struct hop *h)
 {
 	h->kind = HOP_FLUSH;
 	memcpy(h->pos, W.done_pos, sizeof(h->pos));
-	h->ticket = fzc_p_sync(&W.p);
+	switch (fzc_p_flush_begin(&W.p, &h->ticket)) {
+	case FZC_GO_FAIL:	/* what a flush that nobody asked for has lost */
+		if (!W.errors && !W.sick)
+			fail("P3: a flush was refused");
+		return;
+	case FZC_GO_DATA:	/* the long way does as well */
+		h->ticket = fzc_p_sync(&W.p);
+		break;
+	default:
+		break;
+	}
 	h->state = HOP_SYNC;
 }
 

@@ -631,6 +631,10 @@ bool schedule(u64 seed, u32 steps, bool verbose)
 		step();
 		if (!W.plan.fired && W.step > 100 && below(10000) < trouble * risk())
 			fault();
+		if (W.cut_at && W.step >= W.cut_at && W.pstate == RUNNING) {
+			W.st.crashes++;
+			p_crash(0);
+		}
 		if (W.plan.fired && W.step > W.plan.fired + DEAD_STEPS + AFTERMATH)
 			break;
 	}

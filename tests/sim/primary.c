@@ -336,6 +336,8 @@ void p_crash(u32 keep)
 
 	io_crash(0, keep);
 	W.p_died = keep == KEEP_CACHE;
+	/* what was read then, and taken for durable, must be */
+	W.cut_at = W.p_died && chance(50) ? W.step + 20 + below(200) : 0;
 	for (i = 0; i < FZC_NR_DEVS; i++)
 		disk_crash(&W.pd[i], keep);
 	host_crash();

@@ -330,6 +330,7 @@ struct world {
 	u32 done_pos[MAX_SECTORS];	/* absolute position of `last` */
 	bool hist_checked;
 	bool p_died;		/* without a power cut */
+	u32 cut_at;		/* step of the power cut that follows */
 
 	struct image *image;	/* [MAX_IMAGES], not cleared for a new world */
 	u32 images;

@@ -112,10 +112,28 @@ MUTANTS = {"auth": [
     ("downgrade", "blocks in the clear are staged where all are encrypted",
      "!(flags & FZC_WIRE_ENCRYPTED) == !(staged && s->sb.flags & FZC_SB_ENCRYPTED) &&", ""),
     ("no-stage-key", "a session without the stage's key will do", "if (has_key(n) == !(sb->flags & FZC_SB_ENCRYPTED))", "if (0)"),
+], "pcore": [
+    ("start-merge", "a merge begins while the superblock says that nobody wrote", "	return p->sb_done && p->slots.used &&",
+     "	return p->slots.used &&"),
+    ("flush-record", "a flush waits for a record that cannot be written", "		if (fzc_slots_sync_left(&p->slots) && p->meta_failed)",
+     "		if (0)"),
+    ("flush-lost", "what a flush has lost is told to nobody", "	p->lost |= !!err;\n	if (err)\n		p->sync_err = err;",
+     "	if (err)\n		p->sync_err = err;"),
+], "pcore_session": [
+    ("pick-all", "without a transfer all blocks are looked at", " ||\n	    p->stop_step || !free_xfer(p))", " ||\n	    p->stop_step)"),
+], "slots": [
+    ("index-copy", "an index page goes over the only durable copy", "		set_copy(s, p, !fzc_slots_copy(s, p));\n	fzc_map_move",
+     "		;\n	fzc_map_move"),
+    ("index-lost", "...is not written again", "	fzc_map_move(&s->todo, &s->dirty, U32_MAX);\n	s->next", "	fzc_map_move(&s->todo, NULL, U32_MAX);\n	s->next"),
 ], "score": [
+    ("start-merge-2", "a merge begins while the superblock says that nobody wrote", " || s->reads[!s->parity] || !s->sb_done)",
+     " || s->reads[!s->parity])"),
+    ("merged-early", "MERGED is said before that is durable", "		s->say_merged = s->has_image && !fzc_s_merging(s);",
+     "		s->say_merged = s->has_image && !(s->sb.flags & FZC_SB_MERGING);"),
     ("tags-failed", "tags that could not be written count as written", "	if (err) {\n		s->sync_err = err;\n		fzc_s_trouble(s, act->dev,",
      "	if (err) {\n		s->sync_err = act->kind == FZC_ACT_TAGS ? 0 : err;\n		fzc_s_trouble(s, act->dev,"),
 ], "intent": [
+    ("slot-failed", "slots are given up though what they tell is not durable elsewhere", "	in->loose |= in->ckpt_loose && in->ckpt_err;\n", ""),
     ("R5-failed", "a region stays open though the write that clears its flag may be there", "			set_closed(in, r);	/* failed",
      "			err ? (void)(in->state[r] = OPEN) : set_closed(in, r);	/* failed"),
 ]}

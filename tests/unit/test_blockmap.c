@@ -156,6 +156,23 @@ TEST(blockmap_move)
 		move_once(sizes[i % ARRAY_SIZE(sizes)], i & 1);
 }
 
+TEST(blockmap_add)
+{
+	static const u64 sizes[] = { 1, 1023, 1024, 1025, 5000, 300000 };
+
+	for (u32 i = 0; i < ARRAY_SIZE(sizes); i++) {
+		struct fzc_map to = new_map(sizes[i]), from = new_map(sizes[i]);
+		u8 *sum = test_alloc(sizes[i]), *set = test_alloc(sizes[i]);
+
+		change_range(&to, sum, sizes[i]);
+		change_range(&from, set, sizes[i]);
+		for (u64 k = 0; k < sizes[i]; k++)
+			sum[k] |= set[k];
+		fzc_map_add(&to, &from);
+		CHECK(same(&to, sum) && same(&from, set));
+	}
+}
+
 static void export_once(u64 nbits)
 {
 	struct fzc_map a = new_map(nbits), b = new_map(nbits);

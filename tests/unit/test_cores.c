@@ -22,6 +22,10 @@ static struct side {
 	u32 nsent, seen;
 	bool written[FZC_NR_DEVS][MAX_PAGES];
 	u64 bad_from, bad_to;	/* writes to meta between them fail */
+	bool slow_super;	/* writes of the superblock take until end_super() */
+	struct fzc_act super;	/* ...the one that is being written */
+	u32 copies;		/* batches were copied so often */
+	int flush_err;
 	u8 copy_result;
 	u32 tags;			/* so often tags were to be written */
 	int tags_err;
@@ -79,13 +83,24 @@ static void write_page(struct side *n, const struct fzc_act *act)
 				       act->offset, nonce, &page));
 	*page_at(n, act->dev, act->offset) = page;
 	n->written[act->dev][act->offset / FZC_PAGE % MAX_PAGES] = true;
-	done(n, act, 0);
+	if (n->slow_super && act->dev == FZC_META && act->offset < FZC_OFF_REGIONS)
+		n->super = *act;
+	else
+		done(n, act, 0);
+}
+
+static void end_super(struct side *n)
+{
+	CHECK(n->super.kind == FZC_ACT_WRITE);
+	n->super.kind = FZC_ACT_NONE;
+	done(n, &n->super, 0);
 }
 
 static void copy(struct side *n, const struct fzc_act *act)
 {
 	u32 i;
 
+	n->copies++;
 	for (i = 0; i < act->copy->n; i++)
 		act->copy->item[i].result = n->copy_result;
 	done(n, act, 0);
@@ -101,7 +116,7 @@ static void carry_out(struct side *n, struct fzc_act *act)
 		copy(n, act);
 		break;
 	case FZC_ACT_FLUSH:
-		done(n, act, 0);
+		done(n, act, n->flush_err);
 		break;
 	case FZC_ACT_TAGS:
 		n->tags++;
@@ -755,6 +770,188 @@ TEST(cores_diverts_wake_who_waits_for_one)
 	fzc_p_write_end(&P, 4, 4, 0, false);
 	CHECK(P.wake);
 	CHECK(fzc_p_write_begin(&P, 4, 4, false) == FZC_GO_MIXED);
+}
+
+/* A primary that was stopped with a slot in use. */
+static void diverted_and_stopped(void)
+{
+	static const u8 hash[32] = { 1 };
+
+	paired(64);
+	CHECK(write_begin(0, 7) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 7, 0, false);
+	CHECK(!cut(false));
+	settle();
+	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	P.merge_hold = true;
+	CHECK(!fzc_p_abort(&P, "test"));
+	part();
+	memcpy(A.opts.data_hash, hash, 32);
+	fzc_p_stop(&P, hash);
+	settle();
+	CHECK(fzc_p_stopped(&P) && P.slots.used == 1);
+}
+
+/* Or the next start finds that somebody wrote to it since. */
+TEST(cores_merge_waits_for_the_superblock)
+{
+	diverted_and_stopped();
+	A.slow_super = true;
+	A.copies = 0;
+	CHECK(!boot_p());
+	settle();
+	CHECK(!A.copies && P.slots.used == 1);
+	end_super(&A);
+	A.slow_super = false;
+	settle();
+	CHECK(A.copies && !P.slots.used);
+}
+
+TEST(cores_merge_of_a_secondary_waits_for_the_superblock)
+{
+	static const u8 hash[32] = { 1 };
+	struct fzc_msg m;
+	u8 token;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	CHECK(fzc_s_read_begin(&S, 0, 0, &token) == FZC_GO_DATA);
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(fzc_s_merging(&S));
+	part();
+	memcpy(B.opts.data_hash, hash, 32);
+	fzc_s_stop(&S, hash);
+	fzc_s_read_end(&S, token);
+	settle();
+	CHECK(fzc_s_stopped(&S));
+	B.slow_super = true;
+	B.copies = 0;
+	CHECK(!boot_s());
+	settle();
+	CHECK(!B.copies && fzc_s_merging(&S));
+	end_super(&B);
+	B.slow_super = false;
+	settle();
+	CHECK(B.copies && !fzc_s_merging(&S));
+}
+
+static u32 said(const struct side *n, u8 type)
+{
+	u32 i, times = 0;
+
+	for (i = 0; i < n->nsent; i++)
+		times += n->sent[i].type == type;
+	return times;
+}
+
+/* The merge ends while a session is stored: the next write of the superblock says so. */
+TEST(cores_merged_is_durable_before_it_is_said)
+{
+	struct fzc_session n;
+	u8 token;
+
+	paired(64);
+	CHECK(fzc_s_read_begin(&S, 0, 0, &token) == FZC_GO_DATA);
+	CHECK(!cut(false));
+	CHECK(!converse());
+	CHECK(P.sb.image.number == 2 && fzc_s_merging(&S));
+	part();
+	n = offered();
+	B.slow_super = true;
+	CHECK(!session(n, ""));
+	settle();
+	CHECK(S.link == FZC_SLINK_STORING);
+	fzc_s_read_end(&S, token);
+	settle();
+	end_super(&B);
+	settle();
+	CHECK(S.link == FZC_SLINK_UP && fzc_s_merging(&S) && !said(&B, FZC_MSG_MERGED));
+	end_super(&B);
+	settle();
+	CHECK(!fzc_s_merging(&S) && said(&B, FZC_MSG_MERGED) == 1);
+}
+
+/* A block in a slot has changed, which must be durable before the index forgets it. */
+TEST(cores_slots_are_kept_until_what_changed_is_durable)
+{
+	paired(64);
+	CHECK(write_begin(0, 7) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 7, 0, false);
+	CHECK(!cut(false));
+	fzc_intent_close_all(&P.in);
+	settle();
+	CHECK(!P.in.active.count);
+	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
+	CHECK(!P.in.active.count);	/* no region was opened for it */
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	A.bad_from = fzc_area_offset(&A.geo, 0, 0, 0);
+	A.bad_to = U64_MAX;
+	A.copies = 0;
+	CHECK(!fzc_p_abort(&P, "test"));
+	settle();
+	CHECK(!A.copies && P.slots.used == 1);
+	fzc_p_tick(&P);
+	settle();
+	CHECK(!A.copies && P.slots.used == 1);
+	A.bad_to = 0;
+	fzc_p_tick(&P);
+	settle();
+	CHECK(A.copies && !P.slots.used);
+}
+
+/* meta fails as the cut is to be recorded: nobody waits for that for ever. */
+TEST(cores_flush_ends_without_a_record)
+{
+	u64 ticket;
+
+	paired(64);
+	CHECK(write_begin(0, 7) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 7, 0, false);
+	settle();
+	A.bad_to = FZC_OFF_REGIONS;
+	CHECK(!cut(false));
+	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_MIXED);
+	settle();
+	CHECK(P.meta_failed && P.sync_ended >= ticket && P.sync_err);
+	A.bad_to = 0;
+	fzc_p_tick(&P);
+	settle();
+	CHECK(!P.meta_failed);
+	CHECK(fzc_p_flush_begin(&P, &ticket) != FZC_GO_FAIL);
+}
+
+/* A flush that nobody asked for fails: the next that somebody does ask for is told. */
+TEST(cores_lost_in_a_flush)
+{
+	u64 ticket;
+
+	paired(64);
+	fzc_p_sync(&P);
+	A.flush_err = -EIO;
+	settle();
+	A.flush_err = 0;
+	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_FAIL);
+	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_DATA);
+}
+
+/* With all transfers in flight nothing is looked for: there may be very much of it. */
+TEST(cores_pick_without_a_transfer)
+{
+	struct fzc_xfer *x;
+
+	paired(64);
+	CHECK(write_begin(0, 7) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 7, 0, false);
+	for (x = P.xfer; x < P.xfer + FZC_MAX_XFERS; x++)
+		x->state = FZC_XFER_SENT;
+	P.cursor = 60;
+	CHECK(!fzc_p_pick(&P) && !P.swept);
+	P.xfer[5].state = FZC_XFER_FREE;
+	CHECK(fzc_p_pick(&P) == &P.xfer[5] && P.swept);
 }
 
 /* What waits for a slot is sent first; a write that is refused waits for nothing any more. */
