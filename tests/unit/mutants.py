@@ -150,7 +150,7 @@ def failures(folder, name, parts):
     exe = folder / name
     subprocess.run(["cc", *CFLAGS, "-o", exe, *parts, "-lcrypto"], check=True)
     said = []
-    for word in ("auth", "volkey", "cores", "tags", "intent"):
+    for word in ("auth", "volkey", "cores", "tags", "intent", "slots"):
         run = subprocess.run([exe, word], capture_output=True, text=True, timeout=120, check=False)
         said += [line for line in run.stdout.splitlines() if line.startswith("FAIL")]
         said += ["it died"] if run.returncode not in (0, 1) else []
