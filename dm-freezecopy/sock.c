@@ -6,6 +6,7 @@
 #include <linux/net.h>
 #include <linux/poll.h>
 #include <linux/sched.h>
+#include <linux/sizes.h>
 #include <linux/slab.h>
 #include <linux/sockptr.h>
 #include <linux/tcp.h>
@@ -27,6 +28,7 @@
  */
 #define USER_TIMEOUT_MS	30000
 #define BACKLOG		4
+#define UNSENT_BYTES	SZ_256K	/* so much waits in the socket for its turn */
 #define PAGES_AT_ONCE	16U
 
 struct fzc_sock {
@@ -78,6 +80,7 @@ static void set_options(struct sock *sk)
 
 static struct fzc_sock *wrap(struct socket *sock)
 {
+	int unsent = UNSENT_BYTES;
 	struct fzc_sock *s = kzalloc(sizeof(*s), GFP_KERNEL);
 
 	if (!s) {
@@ -86,6 +89,9 @@ static struct fzc_sock *wrap(struct socket *sock)
 	}
 	s->sock = sock;
 	set_options(sock->sk);
+	/* what is behind it in the queue would be late by what it holds */
+	sock->ops->setsockopt(sock, SOL_TCP, TCP_NOTSENT_LOWAT, KERNEL_SOCKPTR(&unsent),
+			      sizeof(unsent));
 	return s;
 }
 

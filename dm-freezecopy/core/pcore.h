@@ -16,7 +16,7 @@
 #define FZC_MAX_BACKOFF	300U	/* seconds */
 
 #ifndef FZC_MAX_XFERS
-#define FZC_MAX_XFERS	64
+#define FZC_MAX_XFERS	1024	/* what a long link holds in frames of one block */
 #endif
 
 enum fzc_phase {
@@ -163,6 +163,8 @@ struct fzc_pcore {
 
 	/* sending */
 	struct fzc_xfer xfer[FZC_MAX_XFERS];
+	u32 xfers;		/* not free */
+	u32 xfer_at;		/* where to look for one that is */
 	u64 frames;		/* sent on this connection */
 	u64 told;		/* durable, as the secondary said */
 	u64 cursor;		/* of the elevator over unsent */

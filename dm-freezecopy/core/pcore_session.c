@@ -42,6 +42,7 @@ static void xfer_free(struct fzc_pcore *p, struct fzc_xfer *x)
 	p->sweep_inflight -= x->sweep;
 	x->sweep = false;
 	x->state = FZC_XFER_FREE;
+	p->xfers--;
 }
 
 /* R7: what was on its way is unsent again (a frozen block never stopped being frozen). */
@@ -443,14 +444,18 @@ bool fzc_p_session_next(struct fzc_pcore *p, struct fzc_act *act)
 
 /* ---- DATA frames ---- */
 
-static struct fzc_xfer *free_xfer(struct fzc_pcore *p)
+/* One that is free.  In turn: those that were taken first are free again first. */
+static struct fzc_xfer *take_xfer(struct fzc_pcore *p)
 {
 	struct fzc_xfer *x;
 
-	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++)
-		if (x->state == FZC_XFER_FREE)
-			return x;
-	return NULL;
+	if (p->xfers == FZC_MAX_XFERS)
+		return NULL;
+	do {
+		x = &p->xfer[p->xfer_at++ % FZC_MAX_XFERS];
+	} while (x->state != FZC_XFER_FREE);
+	p->xfers++;
+	return x;
 }
 
 /* Short where slots are: what a write waits for must not wait for much else. */
@@ -475,7 +480,7 @@ static u64 next_idle(const struct fzc_pcore *p, const struct fzc_map *set,
 static struct fzc_xfer *take_run(struct fzc_pcore *p, struct fzc_map *set,
 				 const struct fzc_map *not, u64 first, u32 most)
 {
-	struct fzc_xfer *x = free_xfer(p);
+	struct fzc_xfer *x = take_xfer(p);
 	u32 n = 0;
 
 	if (!x)
@@ -552,7 +557,7 @@ struct fzc_xfer *fzc_p_pick(struct fzc_pcore *p)
 
 	/* without a free one it would look at all that there is, for nothing */
 	if (p->link != FZC_LINK_UP || p->read_trouble || p->send_abort || p->aborting ||
-	    p->stop_step || !free_xfer(p))
+	    p->stop_step || p->xfers == FZC_MAX_XFERS)
 		return NULL;
 	if (p->phase == FZC_PHASE_DELIVER)
 		x = pick_frozen(p);
@@ -564,10 +569,10 @@ struct fzc_xfer *fzc_p_pick(struct fzc_pcore *p)
 /* R8 holds: every block stays in just one of them. */
 struct fzc_xfer *fzc_p_split(struct fzc_pcore *p, struct fzc_xfer *x, u32 n)
 {
-	struct fzc_xfer *rest = free_xfer(p);
+	struct fzc_xfer *rest = x->state == FZC_XFER_PICKED ? take_xfer(p) : NULL;
 	u32 i;
 
-	if (!rest || x->state != FZC_XFER_PICKED)
+	if (!rest)
 		return NULL;
 	*rest = *x;
 	rest->first += n;

@@ -14,7 +14,7 @@
 #include "slots.h"
 
 #ifndef FZC_MAX_RX
-#define FZC_MAX_RX	64
+#define FZC_MAX_RX	1024
 #endif
 
 /* A DATA frame whose blocks are being written. */

@@ -111,7 +111,8 @@ ROWS = [
     *(Row(f"{what}, {LINKS[name]}, against TCP", f"{case}-{name}", "bytes_per_s", "B/s", f"tcp-{name}", 0.95,
           other="tcp_bytes_per_s")
       for name in LINKS for what, case in (("first copy", "first-copy"), ("catch-up", "catch-up"),
-                                           ("freeze drain", "drain"))),
+                                           ("freeze drain", "drain"),
+                                           ("catch-up of scattered 4 KiB blocks", "scattered"))),
     *(Row(f"first copy of what is half zeroes, {how}", f"compress-{how}", "bytes_per_s", "B/s", "compress-copy")
       for how in ("lz4", "zstd")),
     *(Row(f"first copy of what is half zeroes, {how}, bytes on the wire", f"compress-{how}", "tx", "B",

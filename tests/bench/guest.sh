@@ -397,6 +397,16 @@ copy_over() {
 	left=$(field p freeze_left)
 	freezectl wait p "image=$(field p freeze)" >/dev/null
 	moved "drain-$1" "$begin" $((left * 4096))
+
+	dmsetup suspend --nolockfs s
+	fio --name=scatter --filename=/dev/mapper/p --size="${copy_mib}M" --io_size=$((copy_mib / 4))M --rw=randwrite \
+		--bs=4k --direct=1 --ioengine=psync --refill_buffers=1 --randrepeat=1 --norandommap --output=/dev/null
+	dmsetup resume s
+	freezectl wait p connected >/dev/null
+	begin=$(now)
+	left=$(lacking)
+	fz_in_sync
+	moved "scattered-$1" "$begin" "$left"
 	copied_end
 }
 

@@ -120,7 +120,7 @@ MUTANTS = {"auth": [
     ("flush-lost", "what a flush has lost is told to nobody", "	p->lost |= !!err;\n	if (err)\n		p->sync_err = err;",
      "	if (err)\n		p->sync_err = err;"),
 ], "pcore_session": [
-    ("pick-all", "without a transfer all blocks are looked at", " ||\n	    p->stop_step || !free_xfer(p))", " ||\n	    p->stop_step)"),
+    ("pick-all", "without a transfer all blocks are looked at", " ||\n	    p->stop_step || p->xfers == FZC_MAX_XFERS)", " ||\n	    p->stop_step)"),
 ], "slots": [
     ("index-copy", "an index page goes over the only durable copy", "		set_copy(s, p, !fzc_slots_copy(s, p));\n	fzc_map_move",
      "		;\n	fzc_map_move"),

@@ -948,9 +948,11 @@ TEST(cores_pick_without_a_transfer)
 	fzc_p_write_end(&P, 0, 7, 0, false);
 	for (x = P.xfer; x < P.xfer + FZC_MAX_XFERS; x++)
 		x->state = FZC_XFER_SENT;
+	P.xfers = FZC_MAX_XFERS;
 	P.cursor = 60;
 	CHECK(!fzc_p_pick(&P) && !P.swept);
 	P.xfer[5].state = FZC_XFER_FREE;
+	P.xfers--;
 	CHECK(fzc_p_pick(&P) == &P.xfer[5] && P.swept);
 }
 
