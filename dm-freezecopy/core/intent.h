@@ -64,7 +64,7 @@ struct fzc_intent {
 	bool wake;		/* owner: parked writes may go on */
 	bool failed;		/* meta cannot be written: closed regions stay closed */
 	bool crowded;		/* a write waits until some region can be closed */
-	bool loose;		/* blocks changed without a region, and no checkpoint has them yet */
+	bool loose;		/* blocks changed without a region, and are in no checkpoint yet */
 	bool ckpt_loose;	/* ...but the running one will */
 	bool settling;		/* somebody waits for that */
 	bool wiping;		/* the other area's set is being emptied */

@@ -399,8 +399,8 @@ copy_over() {
 	moved "drain-$1" "$begin" $((left * 4096))
 
 	dmsetup suspend --nolockfs s
-	fio --name=scatter --filename=/dev/mapper/p --size="${copy_mib}M" --io_size=$((copy_mib / 4))M --rw=randwrite \
-		--bs=4k --direct=1 --ioengine=psync --refill_buffers=1 --randrepeat=1 --norandommap --output=/dev/null
+	fio --name=scatter --filename=/dev/mapper/p --size="${copy_mib}M" --io_size=$((copy_mib / 2))M --rw=write:4k --bs=4k \
+		--direct=1 --ioengine=psync --refill_buffers=1 --randrepeat=1 --output=/dev/null
 	dmsetup resume s
 	freezectl wait p connected >/dev/null
 	begin=$(now)

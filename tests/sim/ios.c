@@ -130,11 +130,13 @@ void slots_drop(struct fzc_slots *s)
 		free(chunk);
 }
 
-/* What the real shell wraps is here as it is. */
+/* What the real shell wraps is here as it is; a superblock of a formatting has none. */
 static void keys_put(struct fzc_page *page, const struct fzc_volume_keys *keys)
 {
 	struct fzc_page_head h = page->head;
 
+	if (le32_to_cpu(page->super.flags) & FZC_SB_FORMATTING)
+		return;
 	memcpy(page->super.wrapped.keys, keys, sizeof(*keys));
 	fzc_page_seal(page, FZC_PAGE_SUPER, le64_to_cpu(h.format), le64_to_cpu(h.seq), 0, 0);
 }
