@@ -28,7 +28,7 @@
  */
 #define USER_TIMEOUT_MS	30000
 #define BACKLOG		4
-#define UNSENT_BYTES	SZ_256K	/* so much waits in the socket for its turn */
+#define UNSENT_BYTES	SZ_512K	/* so much waits in the socket for its turn */
 #define PAGES_AT_ONCE	16U
 
 struct fzc_sock {

@@ -12,7 +12,8 @@ fail when a ratio is more than 3 % worse than the one in expected.json (--update
 --only crypto: likewise, against expected-crypto.json.
 --publish: of each row the last run that measured it, BUILD/bench/runs.json has them all, goes into the
 documents, under the commit that the run was made at; plots as well.  --profile: instead, shares of the
-instructions, by function; with --only crypto of a connected pair, by cipher.
+instructions, by function and by thread; with --only crypto of a connected pair, by cipher; with --only slow
+of one behind a slow link.
 """
 
 import argparse
@@ -286,6 +287,8 @@ def profiles(out):
     """Shares of the instructions, by function; what cannot be interrupted is counted where it ends."""
     for part in ("\n" + out).split("\n" + MARK)[1:]:
         head, *lines = part.splitlines()
+        if head.endswith(" threads"):
+            print("\n".join([head, *(f"  {line.strip()}" for line in lines)]))
         if not head.endswith(" perf"):
             continue
         print(head.removesuffix(" perf"))
@@ -380,11 +383,12 @@ def main():
     args = parser.parse_args()
     only = parts_of(args)
     crypto = args.only == "crypto"	# judged, too, when it alone is run
+    profile = f"{args.only}_profiles" if args.only in ("crypto", "slow") else "profiles"
     expected = HERE / ("expected-crypto.json" if crypto else "expected.json")
     folder = vm.BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)
     if args.profile:
-        profiles(run(folder, ["crypto_profiles" if crypto else "profiles"], args.seconds))
+        profiles(run(folder, [profile], args.seconds))
         return 0
     results = measure(folder, only, args.seconds)
     if results:

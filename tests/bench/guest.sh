@@ -319,7 +319,7 @@ measure_drbd_slow() {
 	drbd_end
 }
 
-# One load over a slow link, over none, and without a peer.
+# One load over a slow link, over none, and without a peer; each begins after an image.
 measure_slow() {
 	fz_pair
 	zipf slow-nolink /dev/mapper/p
@@ -331,6 +331,7 @@ measure_slow() {
 	figure slow sent_bytes $((($(field p tx_blocks) - sent) * 4096))
 	link none
 	fz_in_sync
+	fz_image
 	dmsetup remove s
 	zipf slow-alone /dev/mapper/p
 	fz_end
@@ -650,6 +651,17 @@ profile() {
 		--iodepth=16 --randrepeat=1 --output=/dev/null "$@"
 	echo "=== $profile_case perf"
 	perf report -i /tmp/perf.data --stdio --sort symbol -n -w 6,12,60 2>/dev/null | grep -E '^ *[0-9.]+%' || :
+	echo "=== $profile_case threads"
+	perf report -i /tmp/perf.data --stdio --sort comm 2>/dev/null | grep -E '^ *[0-9.]+%' || :
+}
+
+# Who takes the processor while both ends work behind a slow link.
+measure_slow_profiles() {
+	fz_pair
+	link 20mbit
+	profile slow-write /dev/mapper/p --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap \
+		--number_ios=$((ios * 4))
+	fz_end
 }
 
 measure_profiles() {
