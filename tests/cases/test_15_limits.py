@@ -152,7 +152,8 @@ def test_frames_wait_for_what_is_verified(pair):
 def wait_nice(pair, nice):
     """Until the primary's sender has this priority; the secondary's is always 0."""
     def has():
-        return {side: int(pair.side(side).run("awk '$2 ~ /^.fzc-send/ {print $19}' /proc/[0-9]*/stat").out)
+        # of all processes, of which one may just end
+        return {side: int(pair.side(side).run("awk '$2 ~ /^.fzc-send/ {print $19}' /proc/[0-9]*/stat", check=False).out)
                 for side in ("primary", "secondary")} == {"primary": nice, "secondary": 0}
     pair.wait("primary", lambda s: has(), what=f"a sender of nice {nice}")
 
@@ -161,6 +162,9 @@ def test_sending_gives_way(pair):
     """What can wait is sent with what others leave of the processor; an image cannot."""
     scenes.volume(pair)
     load = pair.load(**scenes.SMALL)
+    load.work()
+    wait_nice(pair, 0)	# there is none yet
+    scenes.judge(pair, load.freeze())
     wait_nice(pair, 10)
     number = scenes.hold_freezing(pair, load)
     wait_nice(pair, 0)

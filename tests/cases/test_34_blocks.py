@@ -43,6 +43,24 @@ def test_sectors_of_4096_bytes(pair, which):
         pair.side(side).run("losetup -D")
 
 
+def test_alignment_of_memory(pair):
+    """What diff asks of the memory of a request the volume asks, too: any may be diverted."""
+    m = pair.primary
+    pair.create(size=SIZE, start=False, primary={"assume": "identical"})
+    m.run("modprobe dm-crypt")
+    m.run(["dmsetup", "create", "crypt", "--table", f"0 {SIZE // 512} crypt aes-xts-plain64 {'5a' * 32} 0 {BY_ID}diff 0 "
+           "1 sector_size:4096"])
+    m.run("dd if=/dev/zero of=/dev/mapper/crypt bs=1M count=1 oflag=direct status=none")	# else it is somebody's
+    pair.paths["primary", "diff"] = "/dev/mapper/crypt"
+    pair.start("secondary")
+    pair.start("primary")
+    asked = [m.run(f"cat /sys/block/$(basename $(realpath {d}))/queue/dma_alignment").out
+             for d in ("/dev/mapper/crypt", f"{BY_ID}data", DEVICE)]
+    assert asked == ["4095\n", "511\n", "4095\n"]
+    pair.stop("primary")
+    m.run(["dmsetup", "remove", "crypt"])
+
+
 def test_requests_that_must_not_wait(pair):
     """NOWAIT is served or refused at once, in each mode, and never parked."""
     scenes.volume(pair, size=SIZE)
