@@ -244,6 +244,7 @@ static void primary_release(struct fzc_dev *dev)
 static void primary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
 {
 	struct fzc_primary *pr = fzc_primary_of(dev);
+	bool lost = pr->core.lost;	/* over a suspension, too */
 
 	fzc_dev_free_chunks(&pr->core.slots);
 	memset(&pr->core, 0, sizeof(pr->core));
@@ -251,6 +252,7 @@ static void primary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
 	pr->merge_waits = false;
 	memset(pr->mem, 0, fzc_p_bytes(&dev->geo));
 	fzc_p_init(&pr->core, pr->mem, &dev->geo, opts);
+	pr->core.lost = lost;
 }
 
 static bool primary_load_next(struct fzc_dev *dev, struct fzc_load *load)

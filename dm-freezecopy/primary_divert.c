@@ -52,11 +52,14 @@ static void divert_put(struct fzc_dev *dev, u8 which, u32 slot, u32 n)
 	fzc_engine_kick_soon(dev);
 }
 
-/* The host hears of it; a freeze that goes on would ship what may not be durable here. */
-static void flush_failed(struct fzc_primary *pr, int err)
+/* A freeze that goes on after one that failed would ship what may not be durable here. */
+static enum fzc_hio_end flush_ended(struct fzc_primary *pr, struct fzc_hio *h, int err)
 {
-	fzc_p_trouble(&pr->core, &pr->core.data_failed, "flushing the data device failed", err);
-	fzc_engine_kick(&pr->dev);
+	if (fzc_p_flush_end(&pr->core, err)) {
+		h->status = h->status ?: BLK_STS_IOERR;
+		fzc_engine_kick(&pr->dev);
+	}
+	return FZC_HIO_DONE;
 }
 
 static enum fzc_hio_end divert_end(struct fzc_dev *dev, struct fzc_hio *h)
@@ -64,8 +67,8 @@ static enum fzc_hio_end divert_end(struct fzc_dev *dev, struct fzc_hio *h)
 	struct fzc_primary *pr = fzc_primary_of(dev);
 	int err = h->status || h->diff_err ? -EIO : 0;
 
-	if (h->flush && err)
-		flush_failed(pr, err);
+	if (h->flush)
+		return flush_ended(pr, h, err);
 	if (!h->write)
 		return FZC_HIO_DONE;
 	h->again = fzc_p_write_end(&pr->core, h->first, h->last, err, h->diff_err);

@@ -111,6 +111,15 @@ static bool settled(const struct fzc_intent *in, u32 r)
 	return !(in->flags[r] & LOOSE || in->sb->flags & UNKNOWN);
 }
 
+/* Have blocks @b to @end - 1? */
+static bool all_changed(const struct fzc_intent *in, u64 b, u64 end)
+{
+	for (; b < end; b++)
+		if (!fzc_map_test(&in->changed[in->sb->cur], b))
+			return false;
+	return true;
+}
+
 /*
  * Would a crash lose nothing of a write to blocks @first..@last in region @r
  * though that is closed?  When it was closed, all that had changed in it was
@@ -122,12 +131,7 @@ static bool known(const struct fzc_intent *in, u32 r, u64 first, u64 last)
 	u64 b = max_t(u64, first, (u64)r << in->geo->region_shift);
 	u64 end = min_t(u64, last + 1, ((u64)r + 1) << in->geo->region_shift);
 
-	if (!settled(in, r))
-		return false;
-	for (; b < end; b++)
-		if (!fzc_map_test(&in->changed[in->sb->cur], b))
-			return false;
-	return true;
+	return settled(in, r) && all_changed(in, b, end);
 }
 
 /* It has to be opened before such a write. */
@@ -203,7 +207,7 @@ enum fzc_go fzc_intent_enter_slots(struct fzc_intent *in, u64 first, u64 last)
 {
 	u32 from = region(in, first), to = region(in, last), r;
 
-	if (in->failed)	/* nothing continues unrecorded */
+	if (in->failed && !all_changed(in, first, last + 1))	/* nothing continues unrecorded */
 		return fzc_intent_enter(in, first, last);
 	for (r = from; r <= to; r++)
 		if (in->busy[r] == 0xffff)

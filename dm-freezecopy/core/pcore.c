@@ -290,11 +290,9 @@ static void r10_done(struct fzc_pcore *p, u64 number, int err)
 	p->r10_flushing = false;
 	p->r10_pause = err;
 	p->lost |= !!err;
-	if (p->freezing.number != number)
-		return;
 	if (err)
-		fzc_p_trouble(p, &p->data_failed, "flushing the data device failed", err);
-	else
+		fzc_p_data_lost(p, err);
+	else if (p->freezing.number == number)
 		p->r10_flushed = true;
 }
 
@@ -354,6 +352,26 @@ static void super_done(struct fzc_pcore *p, int err)
 
 /* ---- sync ---- */
 
+/*
+ * A flush of DATA failed: what it has lost, a later one need not bring back.  A
+ * batch that was being merged stays in its slots.
+ */
+void fzc_p_data_lost(struct fzc_pcore *p, int err)
+{
+	struct fzc_copy_item *it;
+
+	p->merge_void = p->merge_step == MERGE_COPY;
+	if (p->merge_step == MERGE_SYNC) {
+		for (it = p->copy.item; it < p->copy.item + p->copy.n; it++)
+			if (it->result == FZC_COPY_OK)
+				fzc_slot_unretire(&p->slots, it->from);
+		p->merge_step = MERGE_IDLE;
+		p->merge_pause = true;
+		p->wake = true;
+	}
+	fzc_p_trouble(p, &p->data_failed, "flushing the data device failed", err);
+}
+
 static void sync_end(struct fzc_pcore *p)
 {
 	p->sync_step = SYNC_IDLE;
@@ -401,6 +419,7 @@ static bool sync_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page 
 		p->sync_wanted = false;
 		p->sync_started++;
 		p->sync_err = 0;
+		p->sync_lost = false;
 		p->sync_step = SYNC_FLUSH;
 		p->sync_diff_due = p->slots.used;
 		p->sync_flushes = p->slots.used ? 2 : 1;
@@ -427,15 +446,22 @@ static bool sync_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page 
 	}
 }
 
+static void sync_lost(struct fzc_pcore *p, int err)
+{
+	if (!err)
+		return;
+	p->sync_err = err;
+	p->sync_lost = true;
+	p->lost = true;
+}
+
 static void sync_flushed(struct fzc_pcore *p, const struct fzc_act *act, int err)
 {
-	p->lost |= !!err;
-	if (err)
-		p->sync_err = err;
+	sync_lost(p, err);
 	if (err && act->dev == FZC_DIFF)
 		fzc_p_trouble(p, &p->diff_failed, "flushing the diff device failed", err);
 	else if (err)
-		fzc_p_trouble(p, &p->data_failed, "flushing the data device failed", err);
+		fzc_p_data_lost(p, err);
 	if (--p->sync_flushes)
 		return;
 	if (p->sync_err) {
@@ -549,6 +575,10 @@ static void merge_copied(struct fzc_pcore *p)
 	for (it = p->copy.item; it < p->copy.item + p->copy.n; it++) {
 		if (fzc_slot_state(&p->slots, it->from) != FZC_SLOT_MERGING) {
 			it->result = FZC_COPY_BAD;	/* written again */
+		} else if (p->merge_void) {
+			it->result = FZC_COPY_BAD;
+			fzc_slot_set_state(&p->slots, it->from, FZC_SLOT_LIVE);
+			p->merge_pause = true;
 		} else if (it->result != FZC_COPY_OK) {
 			fzc_slot_set_state(&p->slots, it->from, FZC_SLOT_LIVE);
 			p->merge_pause = true;
@@ -558,6 +588,7 @@ static void merge_copied(struct fzc_pcore *p)
 			n++;
 		}
 	}
+	p->merge_void = false;
 	p->merge_step = n ? MERGE_SYNC : MERGE_IDLE;
 	if (n)
 		p->merge_ticket = fzc_p_sync(p);
@@ -598,7 +629,8 @@ static bool news_next(struct fzc_pcore *p, struct fzc_act *act)
 	if (p->synced_news) {
 		p->synced_news = false;
 		act->kind = FZC_ACT_SYNCED;
-		act->ticket = p->sync_ended;
+		/* who waits for the next may have written before this one lost it */
+		act->ticket = p->sync_ended + p->sync_lost;
 		act->err = p->sync_err;
 		return true;
 	}
@@ -652,7 +684,7 @@ void fzc_p_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
 		sync_page_done(p, act, err);
 		break;
 	case FZC_JOB_SYNC_FLUSH2:
-		p->sync_err = err;
+		sync_lost(p, err);
 		if (err)
 			fzc_p_trouble(p, &p->diff_failed, "flushing the diff device failed", err);
 		sync_end(p);

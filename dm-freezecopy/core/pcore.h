@@ -18,6 +18,9 @@
 #ifndef FZC_MAX_XFERS
 #define FZC_MAX_XFERS	1024	/* what a long link holds in frames of one block */
 #endif
+#ifndef FZC_MAX_INFLIGHT
+#define FZC_MAX_INFLIGHT	(64U << 20)	/* bytes; not so many that making them durable is slow */
+#endif
 
 enum fzc_phase {
 	FZC_PHASE_IDLE,
@@ -159,6 +162,7 @@ struct fzc_pcore {
 	u32 merge_cursor;
 	u64 merge_ticket;
 	bool merge_pause;	/* nothing to be had, or an error: wait for the tick */
+	bool merge_void;	/* the running batch may be lost: its slots stay */
 	bool merge_hold;	/* the shell's: no batch is begun now, the host goes first */
 
 	/* sending */
@@ -200,6 +204,7 @@ struct fzc_pcore {
 	bool wake;
 	u32 events;		/* bits by enum fzc_event_kind */
 	bool data_failed;	/* devices that failed and were not seen to work since */
+	bool sync_lost;		/* the last sync's flush may have lost what was written before it */
 	bool lost;		/* ...in a flush that failed, and no host FLUSH was told of it */
 	bool diff_failed;
 	bool meta_failed;
@@ -267,6 +272,8 @@ u64 fzc_p_sync(struct fzc_pcore *p);
  * FAIL: something was lost in a flush that no host asked for, it is told now.
  */
 enum fzc_go fzc_p_flush_begin(struct fzc_pcore *p, u64 *ticket);
+/* It was a flush of DATA and ended with @err; returns what the host is told. */
+int fzc_p_flush_end(struct fzc_pcore *p, int err);
 
 /*
  * Freeze.  begin: 0 (the cut is made, or the gate is closed and the cut comes
@@ -331,6 +338,7 @@ void fzc_p_try_cut(struct fzc_pcore *p);
 void fzc_p_void_freeze(struct fzc_pcore *p, const char *why);
 void fzc_p_give_way(struct fzc_pcore *p, const char *why);
 void fzc_p_trouble(struct fzc_pcore *p, bool *failed, const char *what, int err);
+void fzc_p_data_lost(struct fzc_pcore *p, int err);
 void fzc_p_finish(struct fzc_pcore *p);
 void fzc_p_pace_cut(struct fzc_pcore *p);
 enum fzc_go fzc_p_divert(struct fzc_pcore *p, u64 first, u64 last, u32 need, bool late);

@@ -229,6 +229,16 @@ enum fzc_go fzc_p_flush_begin(struct fzc_pcore *p, u64 *ticket)
 	return FZC_GO_MIXED;
 }
 
+int fzc_p_flush_end(struct fzc_pcore *p, int err)
+{
+	if (err)
+		fzc_p_data_lost(p, err);
+	else if (p->lost)	/* beside it */
+		err = -EIO;
+	p->lost &= !err;
+	return err;
+}
+
 u64 fzc_p_sync(struct fzc_pcore *p)
 {
 	p->sync_wanted = true;

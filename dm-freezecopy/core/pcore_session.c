@@ -557,7 +557,8 @@ struct fzc_xfer *fzc_p_pick(struct fzc_pcore *p)
 
 	/* without a free one it would look at all that there is, for nothing */
 	if (p->link != FZC_LINK_UP || p->read_trouble || p->send_abort || p->aborting ||
-	    p->stop_step || p->xfers == FZC_MAX_XFERS)
+	    p->stop_step || p->xfers == FZC_MAX_XFERS ||
+	    p->inflight.count << p->geo.block_shift >= FZC_MAX_INFLIGHT)
 		return NULL;
 	if (p->phase == FZC_PHASE_DELIVER)
 		x = pick_frozen(p);

@@ -116,6 +116,7 @@ static void commit_done(struct fzc_score *s)
 	s->overlay = !direct;
 	s->has_image = true;
 	s->parity ^= 1;
+	s->merge_again = false;
 	s->merge_cursor = 0;
 	s->merge_total = direct ? 0 : s->staged[!s->sb.stage_cur].count;
 	s->merge_left = s->merge_total;
@@ -289,11 +290,13 @@ static bool sync_due(const struct fzc_score *s)
 {
 	if (s->fold_step == FOLD_SYNC)
 		return s->sync_fold;
+	/* what a flush that failed has lost is not looked for: the primary sends it again */
+	if (s->ended)
+		return false;
 	/* what a fold has copied is made durable at its end, or the fold is given up */
 	if (s->session_new && s->dirty && !s->fold_step)
 		return true;
-	/* what a flush that failed has lost is not looked for: the primary sends it again */
-	return s->link == FZC_SLINK_UP && !s->ended && written_prefix(s) > s->durable;
+	return s->link == FZC_SLINK_UP && written_prefix(s) > s->durable;
 }
 
 /* Tags of what was written to the stages, as far as there are any to be written. */
@@ -377,6 +380,9 @@ static void sync_done(struct fzc_score *s, const struct fzc_act *act, int err)
 {
 	if (err) {
 		s->sync_err = err;
+		/* it may have lost what was merged, too */
+		s->merge_again |= act->kind == FZC_ACT_FLUSH && act->dev == FZC_DATA &&
+				  s->overlay && s->merge_step < MERGE_DAMAGED;
 		fzc_s_trouble(s, act->dev, act->kind == FZC_ACT_FLUSH ? "flushing" :
 			      act->kind == FZC_ACT_TAGS ? "writing tags to" : "writing to", err);
 	}
@@ -863,13 +869,16 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 		break;
 	case JOB_MERGE_FLUSH:
 		/* R16: on an error the merge goes on to be one */
-		s->merge_step = err ? MERGE_IDLE : MERGE_DAMAGED;
-		s->merge_pause = err;
-		if (err) {
+		if (err)
 			fzc_s_trouble(s, FZC_DATA, "merging: flushing", err);
+		s->merge_again |= !!err;
+		s->merge_pause = s->merge_again;
+		s->merge_step = s->merge_again ? MERGE_IDLE : MERGE_DAMAGED;
+		if (s->merge_again) {
 			s->merge_cursor = 0;
 			s->merge_left = s->merge_total;
 		}
+		s->merge_again = false;
 		break;
 	case JOB_DAMAGED:
 		s->damaged_busy = false;

@@ -110,6 +110,7 @@ struct fzc_score {
 	u64 merge_total;
 	u64 merge_left;
 	u64 merged_at;		/* superblock write that ends it */
+	bool merge_again;	/* what was merged may be lost: from the first block on */
 	bool merge_pause;
 	u8 merge_tries;		/* so often a slot could not be read */
 	bool damaged_dirty;

@@ -117,10 +117,14 @@ MUTANTS = {"auth": [
      "	return p->slots.used &&"),
     ("flush-record", "a flush waits for a record that cannot be written", "		if (fzc_slots_sync_left(&p->slots) && p->meta_failed)",
      "		if (0)"),
-    ("flush-lost", "what a flush has lost is told to nobody", "	p->lost |= !!err;\n	if (err)\n		p->sync_err = err;",
-     "	if (err)\n		p->sync_err = err;"),
+    ("flush-lost", "what a flush has lost is told to nobody", "	p->sync_lost = true;\n	p->lost = true;", "	p->sync_lost = true;"),
+    ("merge-beside", "slots are given up though a flush beside their merge failed", "	if (p->merge_step == MERGE_SYNC) {", "	if (0) {"),
+    ("merge-void", "...or one while they were copied", "	p->merge_void = p->merge_step == MERGE_COPY;\n", ""),
+    ("flush-next", "who waits for the flush after one that failed is told nothing", "p->sync_ended + p->sync_lost;", "p->sync_ended;"),
 ], "pcore_session": [
-    ("pick-all", "without a transfer all blocks are looked at", " ||\n	    p->stop_step || p->xfers == FZC_MAX_XFERS)", " ||\n	    p->stop_step)"),
+    ("pick-all", "without a transfer all blocks are looked at", " || p->xfers == FZC_MAX_XFERS ||", " ||"),
+    ("pick-bytes", "any number of bytes may be in flight",
+     " ||\n	    p->inflight.count << p->geo.block_shift >= FZC_MAX_INFLIGHT)", ")"),
 ], "slots": [
     ("index-copy", "an index page goes over the only durable copy", "		set_copy(s, p, !fzc_slots_copy(s, p));\n	fzc_map_move",
      "		;\n	fzc_map_move"),
@@ -128,11 +132,13 @@ MUTANTS = {"auth": [
 ], "score": [
     ("start-merge-2", "a merge begins while the superblock says that nobody wrote", " || s->reads[!s->parity] || !s->sb_done)",
      " || s->reads[!s->parity])"),
+    ("merge-again", "a merge goes on though a flush for something else has failed", "s->overlay && s->merge_step < MERGE_DAMAGED;", "0;"),
     ("merged-early", "MERGED is said before that is durable", "		s->say_merged = s->has_image && !fzc_s_merging(s);",
      "		s->say_merged = s->has_image && !(s->sb.flags & FZC_SB_MERGING);"),
     ("tags-failed", "tags that could not be written count as written", "	if (err) {\n		s->sync_err = err;\n		fzc_s_trouble(s, act->dev,",
      "	if (err) {\n		s->sync_err = act->kind == FZC_ACT_TAGS ? 0 : err;\n		fzc_s_trouble(s, act->dev,"),
 ], "intent": [
+    ("slot-meta", "slots are not written again while meta fails", "	if (in->failed && !all_changed(in, first, last + 1))", "	if (in->failed)"),
     ("slot-failed", "slots are given up though what they tell is not durable elsewhere", "	in->loose |= in->ckpt_loose && in->ckpt_err;\n", ""),
     ("R5-failed", "a region stays open though the write that clears its flag may be there", "			set_closed(in, r);	/* failed",
      "			err ? (void)(in->state[r] = OPEN) : set_closed(in, r);	/* failed"),

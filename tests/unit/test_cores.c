@@ -938,6 +938,136 @@ TEST(cores_lost_in_a_flush)
 	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_DATA);
 }
 
+/* Until an action of this kind, which is not carried out. */
+static bool next_of(struct fzc_act *act, u8 kind)
+{
+	u32 n = 0;
+
+	while (n++ < 10000 && fzc_p_next(&P, act, &page)) {
+		if (act->kind == kind)
+			return true;
+		carry_out(&A, act);
+	}
+	return false;
+}
+
+/* With a slot in use, which is about to be merged. */
+static void diverted(void)
+{
+	paired(64);
+	CHECK(write_begin(0, 7) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 7, 0, false);
+	CHECK(!cut(false));
+	fzc_intent_close_all(&P.in);
+	settle();
+	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	P.merge_hold = true;
+	CHECK(!fzc_p_abort(&P, "test"));
+	settle();
+	fzc_p_tick(&P);
+	settle();
+	CHECK(P.slots.used == 1 && !fzc_slots_dirty(&P.slots));
+	A.copies = 0;
+}
+
+/* A flush of data that is under way while blocks are merged, and fails, may lose these. */
+TEST(cores_merge_beside_a_flush_that_fails)
+{
+	struct fzc_act flush, act;
+
+	diverted();
+	fzc_p_sync(&P);
+	CHECK(next_of(&flush, FZC_ACT_FLUSH) && flush.dev == FZC_DATA);
+	P.merge_hold = false;
+	while (!A.copies && fzc_p_next(&P, &act, &page))
+		carry_out(&A, &act);
+	CHECK(A.copies == 1);
+	done(&A, &flush, -EIO);
+	settle();
+	CHECK(P.slots.used == 1);
+	fzc_p_tick(&P);
+	settle();
+	CHECK(A.copies == 2 && !P.slots.used);
+}
+
+/* ...as may one that comes while they are read and written. */
+TEST(cores_flush_fails_beside_a_merge)
+{
+	struct fzc_act copied;
+
+	diverted();
+	P.merge_hold = false;
+	CHECK(next_of(&copied, FZC_ACT_COPY));
+	CHECK(fzc_p_flush_end(&P, -EIO) == -EIO);
+	carry_out(&A, &copied);
+	settle();
+	CHECK(P.slots.used == 1);
+	fzc_p_tick(&P);
+	settle();
+	CHECK(A.copies == 2 && !P.slots.used);
+}
+
+/* Who asks for a flush while another is under way hears what that has lost. */
+TEST(cores_waits_for_the_flush_after_one_that_fails)
+{
+	struct fzc_act flush, act;
+	u64 ticket;
+
+	diverted();
+	fzc_p_sync(&P);
+	CHECK(next_of(&flush, FZC_ACT_FLUSH));
+	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_MIXED);
+	done(&A, &flush, -EIO);
+	CHECK(next_of(&act, FZC_ACT_SYNCED) && act.ticket >= ticket && act.err);
+}
+
+/* meta fails: what is in slots already can be written again. */
+TEST(cores_slots_are_written_without_meta)
+{
+	diverted();
+	P.in.failed = true;
+	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_MIXED);
+	fzc_p_write_end(&P, 3, 3, 0, false);
+}
+
+/* What was merged may be lost in a flush that was for something else. */
+TEST(cores_merge_of_a_secondary_beside_a_flush_that_fails)
+{
+	struct fzc_session n;
+	u8 token;
+
+	paired(64);
+	CHECK(fzc_s_read_begin(&S, 0, 0, &token) == FZC_GO_DATA);
+	CHECK(!cut(false));
+	CHECK(!converse());
+	CHECK(P.sb.image.number == 2 && fzc_s_merging(&S));
+	part();
+	n = offered();
+	S.dirty = 1U << FZC_DATA;	/* as after one that failed before */
+	B.flush_err = -EIO;
+	CHECK(!session(n, ""));
+	settle();
+	B.flush_err = 0;
+	fzc_s_read_end(&S, token);
+	settle();
+	CHECK(fzc_s_merging(&S));
+	fzc_s_tick(&S);
+	settle();
+	CHECK(!fzc_s_merging(&S));
+}
+
+TEST(cores_bytes_in_flight)
+{
+	paired(64);
+	CHECK(write_begin(0, 7) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 7, 0, false);
+	P.inflight.count = FZC_MAX_INFLIGHT >> P.geo.block_shift;
+	CHECK(!fzc_p_pick(&P));
+	P.inflight.count = 0;
+	CHECK(fzc_p_pick(&P));
+}
+
 /* With all transfers in flight nothing is looked for: there may be very much of it. */
 TEST(cores_pick_without_a_transfer)
 {
