@@ -19,7 +19,7 @@
 #define FZC_MAX_XFERS	1024	/* what a long link holds in frames of one block */
 #endif
 #ifndef FZC_MAX_INFLIGHT
-#define FZC_MAX_INFLIGHT	(64U << 20)	/* bytes; not so many that making them durable is slow */
+#define FZC_MAX_INFLIGHT	(64U << 20)	/* bytes; to make them durable must not take long */
 #endif
 
 enum fzc_phase {

@@ -263,7 +263,7 @@ static void sync_end(struct fzc_score *s)
 		fzc_slots_sync_ended(&s->stage[i]);
 	if (s->fold_step == FOLD_SYNC && s->sync_fold)
 		s->sync_fold = false;
-	if (s->link != FZC_SLINK_UP || s->ended || s->batch <= s->durable)
+	if (s->link != FZC_SLINK_UP || s->batch <= s->durable)
 		return;
 	s->durable = s->batch;
 	s->last_durable = s->batch;

@@ -49,9 +49,6 @@ MUTANTS = [
     ("R3-epoch", "a change made while a commit runs counts as part of it", "slots.c",
      "	return flags & FZC_SLOT_PEND && (flags & FZC_SLOT_EPOCH) != s->epoch;",
      "	return flags & FZC_SLOT_PEND;"),
-    ("R3-failed", "what a failed commit should have named is forgotten", "slots.c",
-     "	for (p = fzc_map_next(&s->dirty, 0); p < s->dirty.nbits;\n"
-     "	     p = fzc_map_next(&s->dirty, p + 1)) {", "	for (p = 0; 0;) {"),
     ("R3-retired", "a slot that the running commit was to name is retired first", "slots.c",
      "	if (due(s, slot))\n		*fzc_slot_flags(s, slot) |= FZC_SLOT_NAMED;\n", ""),
     ("tags", "DURABLE is said of blocks whose tags are in memory only", "score.c",
@@ -118,8 +115,6 @@ MUTANTS = [
      "	in_place |= !!(p->sb.flags & FZC_SB_FIRST_COPY);\n", ""),
     ("start-flush", "what is read at a start need not be durable", "primary.c",
      "	disk_flush(&W.pd[FZC_DIFF]);\n", ""),
-    ("flush-again", "DURABLE is said after a second flush, the first has failed", "score.c",
-     "	if (s->ended)\n		return false;\n", ""),
     ("index-lost", "index pages that a flush may have lost are not written again", "slots.c",
      "	fzc_map_move(&s->todo, &s->dirty, U32_MAX);\n	s->next = 0;",
      "	fzc_map_move(&s->todo, NULL, U32_MAX);\n	s->next = 0;"),

@@ -1031,6 +1031,19 @@ TEST(cores_slots_are_written_without_meta)
 	fzc_p_write_end(&P, 3, 3, 0, false);
 }
 
+/* What a flush has lost, a second need not bring back: the primary sends it again. */
+TEST(cores_durable_is_not_said_after_a_flush_that_failed)
+{
+	paired(64);
+	B.nsent = 0;
+	B.flush_err = -EIO;
+	CHECK(data(S.sb.building, 5, 1));
+	B.flush_err = 0;
+	settle();
+	CHECK(!said(&B, FZC_MSG_DURABLE));
+	part();
+}
+
 /* What was merged may be lost in a flush that was for something else. */
 TEST(cores_merge_of_a_secondary_beside_a_flush_that_fails)
 {

@@ -246,6 +246,9 @@ static void commit_step(void)
 		m.flushed = false;
 		m.failed = false;
 		fzc_slots_sync_begin(&m.s);
+	} else if (!m.flushed && !test_below(10)) {
+		m.failed = true;	/* the flush before the pages */
+		end_commit();
 	} else if (!m.flushed) {
 		m.flushed = true;
 		for (u32 slot = 0; slot < NSLOTS; slot++)
