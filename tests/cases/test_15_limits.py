@@ -152,9 +152,9 @@ def test_frames_wait_for_what_is_verified(pair):
 def wait_nice(pair, nice):
     """Until the primary's sender has this priority; the secondary's is always 0."""
     def has():
-        # of all processes, of which one may just end
-        return {side: int(pair.side(side).run("awk '$2 ~ /^.fzc-send/ {print $19}' /proc/[0-9]*/stat", check=False).out)
-                for side in ("primary", "secondary")} == {"primary": nice, "secondary": 0}
+        # of all processes, of which one may just end; a connection that begins or ends has none, or two
+        return {side: pair.side(side).run("awk '$2 ~ /^.fzc-send/ {print $19}' /proc/[0-9]*/stat", check=False).out
+                for side in ("primary", "secondary")} == {"primary": f"{nice}\n", "secondary": "0\n"}
     pair.wait("primary", lambda s: has(), what=f"a sender of nice {nice}")
 
 
