@@ -437,12 +437,14 @@ static int flush_metadata(struct fzc_dev *dev, char *why)
 	u8 i;
 
 	for (i = 0; i < dev->role->ndevs; i++) {
-		r = i == FZC_DATA ? 0 : blkdev_issue_flush(dev->bdev[i]);
-		if (!r)
+		if (i == FZC_DATA)
 			continue;
-		scnprintf(why, FZC_REASON_LEN, "%s cannot be flushed (error %d)",
-			  dev->dm[i]->name, -r);
-		return r;
+		r = blkdev_issue_flush(dev->bdev[i]);
+		if (r) {
+			scnprintf(why, FZC_REASON_LEN, "%s cannot be flushed (error %d)",
+				  dev->dm[i]->name, -r);
+			return r;
+		}
 	}
 	return 0;
 }

@@ -423,15 +423,12 @@ bool fzc_intent_clean(const struct fzc_intent *in)
 	       !in->wiping;
 }
 
-/* All that rest; in turn, so that who is FRESH does not keep its neighbours. */
+/* All that rest. */
 static void pick_victims(struct fzc_intent *in)
 {
-	u32 n = in->active.count, r = in->victims;
+	u32 r;
 
-	for (; n; n--, r++) {
-		r = active(in, r);
-		if (r >= in->geo->regions)
-			r = active(in, 0);
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 		if (in->ckpt_all)
 			in->flags[r] &= ~FRESH;
 		if (!closable(in, r))
@@ -439,7 +436,6 @@ static void pick_victims(struct fzc_intent *in)
 		in->state[r] = CLOSING;
 		in->flags[r] &= ~LOOSE;	/* what changes without it from now on sets it again */
 	}
-	in->victims = r;
 }
 
 static void ckpt_end(struct fzc_intent *in)

@@ -45,14 +45,13 @@ struct fzc_intent {
 	u8 *state;		/* of a region */
 	u8 *flags;
 	u16 *busy;		/* writes in flight in it */
-	u32 victims;		/* where to look for regions to close */
 	u8 region_copy;
 	bool regions_wanted;	/* the region page has to be written */
 	bool regions_writing;
 
 	u8 ckpt;		/* enum fzc_ckpt */
 	bool ckpt_wanted;
-	bool ckpt_all;		/* close every idle region */
+	bool ckpt_all;		/* close every idle region, FRESH ones as well */
 	bool ckpt_full;		/* this checkpoint makes SB_CHANGED_ALL unnecessary */
 	bool ckpt_err;
 	bool flushing;
@@ -82,22 +81,22 @@ void fzc_intent_init(struct fzc_intent *in, void *mem, const struct fzc_geometry
  * a wake, again.
  */
 enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last);
+/* The same of a write that goes to slots, all of it: no region has to be open. */
+enum fzc_go fzc_intent_enter_slots(struct fzc_intent *in, u64 first, u64 last);
 /*
  * The short way of _enter() and _mark() for a block that has changed already,
  * in a region that is open or needs not be.  False: not so, nothing was done.
  */
 bool fzc_intent_again(struct fzc_intent *in, u64 block);
-/* The same of a write that goes to slots, all of it: no region has to be open. */
-enum fzc_go fzc_intent_enter_slots(struct fzc_intent *in, u64 first, u64 last);
 void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last);
 /* Record that a block changes; its region is entered. */
 void fzc_intent_mark(struct fzc_intent *in, u64 block);
 /* The same without a region: the caller can tell again after a crash. */
 void fzc_intent_add(struct fzc_intent *in, u64 block);
-/* Is all durable that was added?  Else a checkpoint is on its way, or begins with a tick. */
-bool fzc_intent_settle(struct fzc_intent *in);
 /* All that changed in the closed generation, likewise. */
 void fzc_intent_add_closed(struct fzc_intent *in);
+/* Is all durable that was added?  Else a checkpoint is on its way, or begins with a tick. */
+bool fzc_intent_settle(struct fzc_intent *in);
 /* The block need not be sent again (first copy only). */
 void fzc_intent_unmark(struct fzc_intent *in, u64 block);
 void fzc_intent_fill(struct fzc_intent *in);

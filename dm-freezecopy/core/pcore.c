@@ -352,26 +352,6 @@ static void super_done(struct fzc_pcore *p, int err)
 
 /* ---- sync ---- */
 
-/*
- * A flush of DATA failed: what it has lost, a later one need not bring back.  A
- * batch that was being merged stays in its slots.
- */
-void fzc_p_data_lost(struct fzc_pcore *p, int err)
-{
-	struct fzc_copy_item *it;
-
-	p->merge_void = p->merge_step == MERGE_COPY;
-	if (p->merge_step == MERGE_SYNC) {
-		for (it = p->copy.item; it < p->copy.item + p->copy.n; it++)
-			if (it->result == FZC_COPY_OK)
-				fzc_slot_unretire(&p->slots, it->from);
-		p->merge_step = MERGE_IDLE;
-		p->merge_pause = true;
-		p->wake = true;
-	}
-	fzc_p_trouble(p, &p->data_failed, "flushing the data device failed", err);
-}
-
 static void sync_end(struct fzc_pcore *p)
 {
 	p->sync_step = SYNC_IDLE;
@@ -594,27 +574,44 @@ static void merge_copied(struct fzc_pcore *p)
 		p->merge_ticket = fzc_p_sync(p);
 }
 
-/* R12: flushed and durably retired; now the blocks may be written in place. */
-static void merge_step(struct fzc_pcore *p)
+/* The slots that were to be retired are free; or (@keep) the retirement did not come about. */
+static void end_batch(struct fzc_pcore *p, bool keep)
 {
 	struct fzc_copy_item *it;
 
-	if (p->merge_step != MERGE_SYNC || p->sync_ended < p->merge_ticket)
-		return;
 	for (it = p->copy.item; it < p->copy.item + p->copy.n; it++) {
 		if (it->result != FZC_COPY_OK)
 			continue;
-		if (p->sync_err)
+		if (keep)
 			fzc_slot_unretire(&p->slots, it->from);
 		else
 			fzc_slot_release(&p->slots, it->from);
 	}
-	if (p->sync_err)
-		p->merge_pause = true;
+	p->merge_pause |= keep;
 	p->merge_step = MERGE_IDLE;
 	p->wake = true;
+}
+
+/* R12: flushed and durably retired; now the blocks may be written in place. */
+static void merge_step(struct fzc_pcore *p)
+{
+	if (p->merge_step != MERGE_SYNC || p->sync_ended < p->merge_ticket)
+		return;
+	end_batch(p, p->sync_err);
 	if (!p->slots.used)
 		fzc_p_event(p, FZC_EVENT_MERGED);
+}
+
+/*
+ * A flush of DATA failed: what it has lost, a later one need not bring back.  A
+ * batch that was being merged stays in its slots.
+ */
+void fzc_p_data_lost(struct fzc_pcore *p, int err)
+{
+	p->merge_void = p->merge_step == MERGE_COPY;
+	if (p->merge_step == MERGE_SYNC)
+		end_batch(p, true);
+	fzc_p_trouble(p, &p->data_failed, "flushing the data device failed", err);
 }
 
 /* ---- next, done, tick ---- */

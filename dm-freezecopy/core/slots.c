@@ -401,10 +401,12 @@ void fzc_slots_sync_failed(struct fzc_slots *s)
 
 bool fzc_slots_sync_page(struct fzc_slots *s, u32 *page)
 {
-	if (!fzc_slots_sync_left(s))
+	u64 p = fzc_map_next(&s->todo, s->next);
+
+	if (p == s->todo.nbits)
 		return false;
-	*page = fzc_map_next(&s->todo, s->next);
-	s->next = *page + 1;
+	*page = p;
+	s->next = p + 1;
 	return true;
 }
 

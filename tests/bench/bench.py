@@ -153,8 +153,8 @@ def fio_figures(text):
     if job["error"]:
         raise icount.GuestError(f"fio: error {job['error']}")
     way = max((job["read"], job["write"]), key=lambda d: d["total_ios"])
-    return {"iops": way["iops"], "ios": way["total_ios"], "ms": way["runtime"], "bytes": way["io_bytes"], "mean_us": way["lat_ns"]["mean"] / 1000,
-            "p99_us": way["clat_ns"]["percentile"]["99.000000"] / 1000, "max_us": way["lat_ns"]["max"] / 1000}
+    return {"iops": way["iops"], "ios": way["total_ios"], "ms": way["runtime"], "bytes": way["io_bytes"],
+            "mean_us": way["lat_ns"]["mean"] / 1000, "p99_us": way["clat_ns"]["percentile"]["99.000000"] / 1000, "max_us": way["lat_ns"]["max"] / 1000}
 
 
 def rounds(of, iops_now):

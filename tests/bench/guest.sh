@@ -347,6 +347,15 @@ moved() {
 	figure "$1" bytes_per_s $(($3 * 1000 / (($(now) - $2) / 1000000)))
 }
 
+# caught_up CASE: what the other side lacks as it connects
+caught_up() {
+	freezectl wait p connected >/dev/null
+	begin=$(now)
+	left=$(lacking)
+	fz_in_sync
+	moved "$1" "$begin" "$left"
+}
+
 # Volumes of the size of what is copied, all of it filled: a first copy reads all that there is.
 copied_disks() {
 	disks
@@ -376,21 +385,13 @@ copy_over() {
 	secondary
 	link "$1"
 	primary copy
-	freezectl wait p connected >/dev/null
-	begin=$(now)
-	left=$(lacking)
-	fz_in_sync
-	moved "first-copy-$1" "$begin" "$left"
+	caught_up "first-copy-$1"
 	fz_image
 
 	dmsetup suspend --nolockfs s
 	fill /dev/mapper/p "$copy_mib"
 	dmsetup resume s
-	freezectl wait p connected >/dev/null
-	begin=$(now)
-	left=$(lacking)
-	fz_in_sync
-	moved "catch-up-$1" "$begin" "$left"
+	caught_up "catch-up-$1"
 
 	fill /dev/mapper/p "$copy_mib"
 	freezectl freeze p --wait cut >/dev/null
@@ -403,11 +404,7 @@ copy_over() {
 	fio --name=scatter --filename=/dev/mapper/p --size="${copy_mib}M" --io_size=$((copy_mib / 2))M --rw=write:4k --bs=4k \
 		--direct=1 --ioengine=psync --refill_buffers=1 --randrepeat=1 --output=/dev/null
 	dmsetup resume s
-	freezectl wait p connected >/dev/null
-	begin=$(now)
-	left=$(lacking)
-	fz_in_sync
-	moved "scattered-$1" "$begin" "$left"
+	caught_up "scattered-$1"
 	copied_end
 }
 
@@ -431,11 +428,7 @@ measure_loss() {
 		secondary
 		link packets
 		primary copy congestion $name
-		freezectl wait p connected >/dev/null
-		begin=$(now)
-		left=$(lacking)
-		fz_in_sync
-		moved "loss-copy-$name" "$begin" "$left"
+		caught_up "loss-copy-$name"
 		copied_end
 	done
 	ip link set lo mtu 65536 gso_max_segs 65535
@@ -450,11 +443,7 @@ measure_compress() {
 		blockdev --flushbufs $p_data
 		secondary
 		primary "$how"
-		freezectl wait p connected >/dev/null
-		begin=$(now)
-		left=$(lacking)
-		fz_in_sync
-		moved "compress-$how" "$begin" "$left"
+		caught_up "compress-$how"
 		figure "compress-$how" tx "$(field p tx)"
 		figure "compress-$how" mem_io "$(field p mem_io)"
 		copied_end
@@ -509,11 +498,7 @@ measure_crypto() {
 		ciphers $how
 		secondary
 		primary copy
-		freezectl wait p connected >/dev/null
-		begin=$(now)
-		left=$(lacking)
-		fz_in_sync
-		moved "crypto-$how" "$begin" "$left"
+		caught_up "crypto-$how"
 		check_cipher $how
 		copied_end
 	done

@@ -32,7 +32,7 @@ DRBD_BEGIN = "/lib/drbd/drbdsetup-84 new-current-uuid 0 --clear-bitmap && /lib/d
 DRBD_IS = "n=0; until grep -q '{}' /proc/drbd; do sleep 0.05; n=$((n+1)); [ $n -lt 2400 ] || exit 1; done"
 DRBD_IN_SYNC = DRBD_IS.format("pe:0 ua:0 ap:0 .*oos:0")
 IN_SYNC = f"freezectl wait {conftest.NAME} in-sync >/dev/null"
-NOT_CONNECTED = ("dmsetup suspend --nolockfs vol", "dmsetup resume vol")
+NOT_CONNECTED = (f"dmsetup suspend --nolockfs {conftest.NAME}", f"dmsetup resume {conftest.NAME}")
 
 LINEAR, DRBD = "/dev/mapper/linear", "/dev/drbd0"
 

@@ -118,7 +118,7 @@ MUTANTS = {"auth": [
     ("flush-record", "a flush waits for a record that cannot be written", "		if (fzc_slots_sync_left(&p->slots) && p->meta_failed)",
      "		if (0)"),
     ("flush-lost", "what a flush has lost is told to nobody", "	p->sync_lost = true;\n	p->lost = true;", "	p->sync_lost = true;"),
-    ("merge-beside", "slots are given up though a flush beside their merge failed", "	if (p->merge_step == MERGE_SYNC) {", "	if (0) {"),
+    ("merge-beside", "slots are given up though a flush beside their merge failed", "	if (p->merge_step == MERGE_SYNC)\n		end_batch(p, true);\n", ""),
     ("merge-void", "...or one while they were copied", "	p->merge_void = p->merge_step == MERGE_COPY;\n", ""),
     ("flush-next", "who waits for the flush after one that failed is told nothing", "p->sync_ended + p->sync_lost;", "p->sync_ended;"),
 ], "pcore_session": [

@@ -772,20 +772,40 @@ TEST(cores_diverts_wake_who_waits_for_one)
 	CHECK(fzc_p_write_begin(&P, 4, 4, false) == FZC_GO_MIXED);
 }
 
+/* A freeze, and a write that goes to a slot; no region is open. */
+static void divert(void)
+{
+	paired(64);
+	CHECK(write_begin(0, 7) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 7, 0, false);
+	CHECK(!cut(false));
+	fzc_intent_close_all(&P.in);
+	settle();
+	CHECK(!P.in.active.count);
+	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
+	CHECK(!P.in.active.count);	/* none was opened for it */
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	A.copies = 0;
+}
+
+/* ...which is about to be merged. */
+static void diverted(void)
+{
+	divert();
+	P.merge_hold = true;
+	CHECK(!fzc_p_abort(&P, "test"));
+	settle();
+	fzc_p_tick(&P);
+	settle();
+	CHECK(P.slots.used == 1 && !fzc_slots_dirty(&P.slots));
+}
+
 /* A primary that was stopped with a slot in use. */
 static void diverted_and_stopped(void)
 {
 	static const u8 hash[32] = { 1 };
 
-	paired(64);
-	CHECK(write_begin(0, 7) == FZC_GO_DATA);
-	fzc_p_write_end(&P, 0, 7, 0, false);
-	CHECK(!cut(false));
-	settle();
-	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
-	fzc_p_write_end(&P, 3, 3, 0, false);
-	P.merge_hold = true;
-	CHECK(!fzc_p_abort(&P, "test"));
+	diverted();
 	part();
 	memcpy(A.opts.data_hash, hash, 32);
 	fzc_p_stop(&P, hash);
@@ -798,7 +818,6 @@ TEST(cores_merge_waits_for_the_superblock)
 {
 	diverted_and_stopped();
 	A.slow_super = true;
-	A.copies = 0;
 	CHECK(!boot_p());
 	settle();
 	CHECK(!A.copies && P.slots.used == 1);
@@ -846,19 +865,24 @@ static u32 said(const struct side *n, u8 type)
 	return times;
 }
 
-/* The merge ends while a session is stored: the next write of the superblock says so. */
-TEST(cores_merged_is_durable_before_it_is_said)
+/* A secondary merges until the read of @token ends, and a connection has begun. */
+static struct fzc_session offered_while_merging(u8 *token)
 {
-	struct fzc_session n;
-	u8 token;
-
 	paired(64);
-	CHECK(fzc_s_read_begin(&S, 0, 0, &token) == FZC_GO_DATA);
+	CHECK(fzc_s_read_begin(&S, 0, 0, token) == FZC_GO_DATA);
 	CHECK(!cut(false));
 	CHECK(!converse());
 	CHECK(P.sb.image.number == 2 && fzc_s_merging(&S));
 	part();
-	n = offered();
+	return offered();
+}
+
+/* The merge ends while a session is stored: the next write of the superblock says so. */
+TEST(cores_merged_is_durable_before_it_is_said)
+{
+	u8 token;
+	struct fzc_session n = offered_while_merging(&token);
+
 	B.slow_super = true;
 	CHECK(!session(n, ""));
 	settle();
@@ -876,19 +900,9 @@ TEST(cores_merged_is_durable_before_it_is_said)
 /* A block in a slot has changed, which must be durable before the index forgets it. */
 TEST(cores_slots_are_kept_until_what_changed_is_durable)
 {
-	paired(64);
-	CHECK(write_begin(0, 7) == FZC_GO_DATA);
-	fzc_p_write_end(&P, 0, 7, 0, false);
-	CHECK(!cut(false));
-	fzc_intent_close_all(&P.in);
-	settle();
-	CHECK(!P.in.active.count);
-	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
-	CHECK(!P.in.active.count);	/* no region was opened for it */
-	fzc_p_write_end(&P, 3, 3, 0, false);
+	divert();
 	A.bad_from = fzc_area_offset(&A.geo, 0, 0, 0);
 	A.bad_to = U64_MAX;
-	A.copies = 0;
 	CHECK(!fzc_p_abort(&P, "test"));
 	settle();
 	CHECK(!A.copies && P.slots.used == 1);
@@ -949,26 +963,6 @@ static bool next_of(struct fzc_act *act, u8 kind)
 		carry_out(&A, act);
 	}
 	return false;
-}
-
-/* With a slot in use, which is about to be merged. */
-static void diverted(void)
-{
-	paired(64);
-	CHECK(write_begin(0, 7) == FZC_GO_DATA);
-	fzc_p_write_end(&P, 0, 7, 0, false);
-	CHECK(!cut(false));
-	fzc_intent_close_all(&P.in);
-	settle();
-	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
-	fzc_p_write_end(&P, 3, 3, 0, false);
-	P.merge_hold = true;
-	CHECK(!fzc_p_abort(&P, "test"));
-	settle();
-	fzc_p_tick(&P);
-	settle();
-	CHECK(P.slots.used == 1 && !fzc_slots_dirty(&P.slots));
-	A.copies = 0;
 }
 
 /* A flush of data that is under way while blocks are merged, and fails, may lose these. */
@@ -1047,16 +1041,9 @@ TEST(cores_durable_is_not_said_after_a_flush_that_failed)
 /* What was merged may be lost in a flush that was for something else. */
 TEST(cores_merge_of_a_secondary_beside_a_flush_that_fails)
 {
-	struct fzc_session n;
 	u8 token;
+	struct fzc_session n = offered_while_merging(&token);
 
-	paired(64);
-	CHECK(fzc_s_read_begin(&S, 0, 0, &token) == FZC_GO_DATA);
-	CHECK(!cut(false));
-	CHECK(!converse());
-	CHECK(P.sb.image.number == 2 && fzc_s_merging(&S));
-	part();
-	n = offered();
 	S.dirty = 1U << FZC_DATA;	/* as after one that failed before */
 	B.flush_err = -EIO;
 	CHECK(!session(n, ""));
