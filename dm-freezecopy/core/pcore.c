@@ -335,6 +335,7 @@ static void super_done(struct fzc_pcore *p, int err)
 	if (err) {
 		meta_trouble(p, "writing the superblock", err);
 		p->sb_retry = true;
+		fzc_p_copied(p, false);
 		/* the caller of the freeze must not wait for as long as it lasts */
 		if (p->phase == FZC_PHASE_DELIVER && !fzc_p_recorded(p) && !p->stop_step)
 			fzc_p_give_way(p, "the cut cannot be recorded, the meta device failed");
@@ -347,6 +348,7 @@ static void super_done(struct fzc_pcore *p, int err)
 	p->sb_done = p->sb_writing;
 	if (p->sb_done >= p->record_at)
 		p->in.hold = false;
+	fzc_p_copied(p, true);
 	fzc_p_session_done(p);
 }
 

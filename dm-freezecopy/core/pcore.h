@@ -40,13 +40,17 @@ enum fzc_p_link {
 	FZC_LINK_UP,
 };
 
-enum fzc_xfer_state { FZC_XFER_FREE, FZC_XFER_PICKED, FZC_XFER_SENT, FZC_XFER_ORPHAN };
+/* TOLD: durable on the secondary, which has to be recorded here (first copy only). */
+enum fzc_xfer_state {
+	FZC_XFER_FREE, FZC_XFER_PICKED, FZC_XFER_SENT, FZC_XFER_TOLD, FZC_XFER_ORPHAN,
+};
 
 /* A run of blocks on its way. */
 struct fzc_xfer {
 	u64 frame;	/* number on this connection, from 1 */
 	u64 first;
 	u64 image;	/* target */
+	u64 record;	/* TOLD: superblock write that has the count */
 	u32 n;
 	u8 state;
 	bool frozen;	/* read from DATA whatever was written since */
@@ -350,6 +354,7 @@ bool fzc_p_start_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page 
 bool fzc_p_stop_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page);
 bool fzc_p_session_next(struct fzc_pcore *p, struct fzc_act *act);
 void fzc_p_session_done(struct fzc_pcore *p);
+void fzc_p_copied(struct fzc_pcore *p, bool recorded);
 #define fzc_p_say(p, fmt, ...) scnprintf((p)->reason, FZC_REASON_LEN, fmt, ##__VA_ARGS__)
 
 enum fzc_p_job {

@@ -202,8 +202,8 @@ void fzc_p_session_done(struct fzc_pcore *p)
 
 /* ---- what the secondary says of its progress ---- */
 
-/* First copy: what is durable there need not be sent again after a crash here. */
-static void copied(struct fzc_pcore *p, const struct fzc_xfer *x)
+/* What is durable there need not be sent again after a crash here. */
+static void unmark(struct fzc_pcore *p, const struct fzc_xfer *x)
 {
 	u64 b;
 
@@ -212,13 +212,26 @@ static void copied(struct fzc_pcore *p, const struct fzc_xfer *x)
 	for (b = x->first; b < x->first + x->n; b++)
 		if (!fzc_map_test(&p->unsent, b))
 			fzc_intent_unmark(&p->in, b);
-	/*
-	 * A secondary that comes back with less than that must be noticed even
-	 * after a crash here: the count is durable before the bitmap is.
-	 */
-	p->sb.told = p->told;
-	p->in.hold = true;
-	p->record_at = fzc_p_dirty_super(p);
+}
+
+/*
+ * First copy: a secondary that comes back with less than it told must be
+ * noticed even after a crash here, so the count is durable before the bitmap
+ * is.  If it cannot be written, the blocks stay changed.
+ */
+void fzc_p_copied(struct fzc_pcore *p, bool recorded)
+{
+	struct fzc_xfer *x;
+
+	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++) {
+		if (x->state != FZC_XFER_TOLD || (recorded && x->record > p->sb_done))
+			continue;
+		if (recorded)
+			unmark(p, x);
+		fzc_map_clear_range(&p->inflight, x->first, x->n);
+		xfer_free(p, x);
+	}
+	check_copy_done(p);
 }
 
 /* A run of the closing image is durable there. */
@@ -246,11 +259,15 @@ static int rx_durable(struct fzc_pcore *p, u64 frame)
 	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++) {
 		if (x->state != FZC_XFER_SENT || x->frame > frame)
 			continue;
+		if (x->direct && !x->frozen) {
+			p->sb.told = p->told;
+			x->state = FZC_XFER_TOLD;
+			x->record = fzc_p_dirty_super(p);
+			continue;
+		}
 		fzc_map_clear_range(&p->inflight, x->first, x->n);
 		if (x->frozen)
 			delivered(p, x);
-		else if (x->direct)
-			copied(p, x);
 		xfer_free(p, x);
 	}
 	check_copy_done(p);

@@ -121,7 +121,9 @@ MUTANTS = {"auth": [
     ("merge-beside", "slots are given up though a flush beside their merge failed", "	if (p->merge_step == MERGE_SYNC)\n		end_batch(p, true);\n", ""),
     ("merge-void", "...or one while they were copied", "	p->merge_void = p->merge_step == MERGE_COPY;\n", ""),
     ("flush-next", "who waits for the flush after one that failed is told nothing", "p->sync_ended + p->sync_lost;", "p->sync_ended;"),
+    ("copy-failed", "a count of copied frames that could not be written counts", "fzc_p_copied(p, false);", "fzc_p_copied(p, true);"),
 ], "pcore_session": [
+    ("copy-record", "what was copied counts with any write of the superblock", " || (recorded && x->record > p->sb_done))", ")"),
     ("pick-all", "without a transfer all blocks are looked at", " || p->xfers == FZC_MAX_XFERS ||", " ||"),
     ("pick-bytes", "any number of bytes may be in flight",
      " ||\n	    p->inflight.count << p->geo.block_shift >= FZC_MAX_INFLIGHT)", ")"),

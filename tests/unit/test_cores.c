@@ -1131,6 +1131,70 @@ TEST(cores_frames_that_wait_for_durable)
 	CHECK(!fzc_p_awaits(&P) && P.unsent.count == 1);
 }
 
+static bool copy_run(void)
+{
+	struct fzc_xfer *x = fzc_p_pick(&P);
+
+	return x && x->direct && fzc_p_sent(&P, x) && !p_gets(FZC_MSG_DURABLE, x->frame, 0);
+}
+
+static void first_copy(void)
+{
+	make(&A, false, 8 * FZC_MAX_RUN);
+	make(&B, true, 8 * FZC_MAX_RUN);
+	A.opts.identical = false;
+	B.opts.identical = false;
+	CHECK(!boot_p() && !boot_s());
+	settle();
+	connect_both();
+	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks);
+}
+
+/* The secondary tells of more whenever a superblock is being written: regions are closed all the same. */
+TEST(cores_regions_close_in_the_first_copy)
+{
+	int n;
+
+	first_copy();
+	CHECK(write_begin(0, 0) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 0, 0, false);
+	CHECK(P.in.active.count == 1);
+	fzc_intent_close_all(&P.in);
+	A.slow_super = true;
+	CHECK(copy_run());
+	settle();
+	for (n = 0; n < 6; n++) {
+		CHECK(copy_run());
+		settle();
+		end_super(&A);
+		settle();
+	}
+	CHECK(!P.in.active.count);
+}
+
+/* That a block is there counts when the number of frames is durable, and not if it cannot be written. */
+TEST(cores_first_copy_is_recorded)
+{
+	first_copy();
+	A.slow_super = true;
+	CHECK(copy_run());
+	settle();
+	CHECK(copy_run());
+	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks);
+	end_super(&A);
+	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks - FZC_MAX_RUN);
+	CHECK(P.inflight.count == FZC_MAX_RUN);
+	settle();
+	end_super(&A);
+	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks - 2 * FZC_MAX_RUN);
+	A.slow_super = false;
+	A.bad_to = FZC_OFF_REGIONS;
+	CHECK(copy_run());
+	settle();
+	CHECK(P.meta_failed && !P.inflight.count);
+	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks - 2 * FZC_MAX_RUN);
+}
+
 TEST(cores_freezes_that_are_refused)
 {
 	u32 i, was = 0;
