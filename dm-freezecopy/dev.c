@@ -523,6 +523,9 @@ void fzc_dev_stop(struct fzc_dev *dev)
 	if (!wait_event_timeout(dev->wait, ask(dev, dev->role->stopped), START_TIMEOUT))
 		DMERR("%s: meta cannot be written, the next start will be after an unclean stop",
 		      dev->name);
+	else if (ask(dev, dev->role->stop_failed))
+		DMWARN("%s: a device failed, the next start will be after an unclean stop",
+		       dev->name);
 	fzc_engine_stop(dev);
 	fzc_hio_stop(dev);
 	/* whatever was given up: @dev must not go before what refers to it has ended */

@@ -59,6 +59,8 @@ struct fzc_role_ops {
 	bool (*drained)(struct fzc_dev *dev);	/* no disk I/O of that is in flight */
 	void (*stop)(struct fzc_dev *dev, const u8 data_hash[32]);
 	bool (*stopped)(struct fzc_dev *dev);
+	/* ...and the next start is one after an unclean stop */
+	bool (*stop_failed)(struct fzc_dev *dev);
 	const char *(*reason)(struct fzc_dev *dev);
 	const struct fzc_volume_keys *(*keys)(struct fzc_dev *dev);
 	/* The superblock is to be written, though nothing in it has changed. */

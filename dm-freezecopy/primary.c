@@ -292,6 +292,11 @@ static void primary_stop(struct fzc_dev *dev, const u8 data_hash[32])
 	fzc_p_stop(&fzc_primary_of(dev)->core, data_hash);
 }
 
+static bool primary_stop_failed(struct fzc_dev *dev)
+{
+	return fzc_primary_of(dev)->core.stop_failed;
+}
+
 static bool primary_stopped(struct fzc_dev *dev)
 {
 	return fzc_p_stopped(&fzc_primary_of(dev)->core);
@@ -535,7 +540,7 @@ static void query_progress(struct fzc_primary *pr, struct fzc_query *q)
 	}
 	if (!fzc_p_has_image(p) && !(p->sb.flags & FZC_SB_COPIED)) {
 		q->copy_total = p->geo.blocks;
-		q->copy_left = p->unsent.count + p->inflight.count;
+		q->copy_left = fzc_p_copy_left(p);
 	}
 }
 
@@ -620,6 +625,7 @@ const struct fzc_role_ops fzc_primary_role = {
 	.drained = primary_idle,
 	.stop = primary_stop,
 	.stopped = primary_stopped,
+	.stop_failed = primary_stop_failed,
 	.reason = primary_reason,
 	.keys = primary_keys,
 	.dirty_super = primary_dirty_super,

@@ -274,6 +274,11 @@ static void secondary_stop(struct fzc_dev *dev, const u8 data_hash[32])
 	fzc_s_stop(&fzc_secondary_of(dev)->core, data_hash);
 }
 
+static bool secondary_stop_failed(struct fzc_dev *dev)
+{
+	return fzc_secondary_of(dev)->core.stop_failed;
+}
+
 static bool secondary_stopped(struct fzc_dev *dev)
 {
 	return fzc_s_stopped(&fzc_secondary_of(dev)->core);
@@ -483,6 +488,7 @@ const struct fzc_role_ops fzc_secondary_role = {
 	.drained = secondary_drained,
 	.stop = secondary_stop,
 	.stopped = secondary_stopped,
+	.stop_failed = secondary_stop_failed,
 	.reason = secondary_reason,
 	.keys = secondary_keys,
 	.dirty_super = secondary_dirty_super,

@@ -90,6 +90,14 @@ static bool any_closable(const struct fzc_intent *in)
 	return false;
 }
 
+/* Does it have to rest, so that it can be closed? */
+static bool held(const struct fzc_intent *in, u32 r)
+{
+	if (in->state[r] == OPEN)
+		return in->firm && in->ckpt == FZC_CKPT_IDLE && !(in->flags[r] & FRESH);
+	return in->firm && in->state[r] == CLOSING;
+}
+
 /*
  * May @closed more regions be opened?  All that are open count as changed after
  * a crash, so that there is a limit.  It yields to a wide write, for which there
@@ -148,6 +156,7 @@ static enum fzc_go want(struct fzc_intent *in, u64 first, u64 last, u32 n)
 	if (in->failed)
 		return FZC_GO_FAIL;
 	if (!room(in, n)) {
+		in->refused = true;
 		/* woken when some are closed, or can be */
 		if (in->ckpt == FZC_CKPT_IDLE && any_closable(in))
 			in->ckpt_wanted = true;
@@ -172,7 +181,7 @@ enum fzc_go fzc_intent_enter(struct fzc_intent *in, u64 first, u64 last)
 			closed++;
 		else if (in->state[r] != CLOSED && in->state[r] != OPEN && in->state[r] != CLOSING)
 			wait = true;
-		else if (in->busy[r] == 0xffff)
+		else if (in->busy[r] == 0xffff || held(in, r))
 			wait = true;
 	}
 	if (closed)
@@ -195,7 +204,7 @@ bool fzc_intent_again(struct fzc_intent *in, u64 block)
 
 	if (in->busy[r] == 0xffff || !fzc_map_test(&in->changed[in->sb->cur], block))
 		return false;
-	if (in->state[r] == OPEN)
+	if (in->state[r] == OPEN && !held(in, r))
 		in->flags[r] &= LOOSE;
 	else if (in->state[r] != CLOSED || !settled(in, r))
 		return false;
@@ -214,7 +223,7 @@ enum fzc_go fzc_intent_enter_slots(struct fzc_intent *in, u64 first, u64 last)
 			return FZC_GO_PARK;
 	for (r = from; r <= to; r++) {
 		in->busy[r]++;
-		if (in->state[r] == CLOSING)
+		if (in->state[r] == CLOSING && !in->firm)
 			in->state[r] = OPEN;	/* R5: likewise */
 	}
 	return FZC_GO_DATA;
@@ -234,8 +243,13 @@ void fzc_intent_exit(struct fzc_intent *in, u64 first, u64 last)
 	for (r = region(in, first); r <= region(in, last); r++) {
 		if (in->busy[r]-- == 0xffff)
 			in->wake = true;
-		if (closable(in, r))
-			uncrowd(in);
+		if (!closable(in, r))
+			continue;
+		uncrowd(in);
+		if (in->firm && in->ckpt == FZC_CKPT_IDLE) {
+			in->ckpt_wanted = true;
+			in->wake = true;
+		}
 	}
 }
 
@@ -403,6 +417,8 @@ void fzc_intent_tick(struct fzc_intent *in)
 			in->ckpt_wanted = true;
 		in->flags[r] = (in->flags[r] & LOOSE) | RESTED;	/* and no longer FRESH */
 	}
+	in->firm |= in->crowded;
+	in->ckpt_wanted |= in->firm && any_closable(in);
 	uncrowd(in);
 	/* the first copy notes its progress */
 	if (in->sb->flags & (FZC_SB_FIRST_COPY | FZC_SB_CHANGED_ALL) &&
@@ -444,6 +460,9 @@ static void ckpt_end(struct fzc_intent *in)
 	in->wake = true;
 	in->loose |= in->ckpt_loose && in->ckpt_err;
 	in->ckpt_loose = false;
+	in->refused &= !in->closed && !in->ckpt_err;
+	in->firm = in->refused;
+	in->ckpt_wanted |= in->firm && any_closable(in);
 	if (in->ckpt_err)
 		return;
 	if (in->ckpt_full)
@@ -543,7 +562,8 @@ static void encode_regions(struct fzc_intent *in, struct fzc_page *page)
 	for (r = opening(in, 0); r < in->geo->regions; r = opening(in, r + 1))
 		in->state[r] = OPENING;
 	fzc_map_export(&in->active, 0, page->body, FZC_BODY);
-	if (in->ckpt == FZC_CKPT_CLEAR)
+	in->clearing = in->ckpt == FZC_CKPT_CLEAR;
+	if (in->clearing)
 		for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
 			if (in->state[r] != CLOSING)
 				continue;
@@ -577,15 +597,17 @@ static void regions_done(struct fzc_intent *in, int err)
 	for (r = opening(in, 0); r < in->geo->regions; r = opening(in, r + 1))
 		if (in->state[r] == OPENING)
 			opened(in, r, err);
-	if (in->ckpt != FZC_CKPT_CLEAR)
+	if (!in->clearing)
 		return;
-	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1))
-		if (in->state[r] == CLEARING)
-			set_closed(in, r);	/* failed or not: the flag may be gone */
-	if (!in->regions_wanted) {
-		in->ckpt_err = err;
-		ckpt_end(in);
+	in->clearing = false;
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
+		if (in->state[r] != CLEARING)
+			continue;
+		set_closed(in, r);	/* failed or not: the flag may be gone */
+		in->closed = true;
 	}
+	in->ckpt_err = err;
+	ckpt_end(in);
 }
 
 static void ckpt_step(struct fzc_intent *in)
@@ -594,6 +616,7 @@ static void ckpt_step(struct fzc_intent *in)
 		in->ckpt_wanted = false;
 		in->ckpt_err = false;
 		in->ckpt_full = false;
+		in->closed = false;
 		pick_victims(in);
 		in->ckpt_all = false;
 		in->ckpt = FZC_CKPT_SYNC;

@@ -10,7 +10,9 @@
  * durably set is a superset of the truth, because a flag is cleared only when,
  * in this order (R5): no write to the region is parked or in flight; what its
  * writes touched was flushed; the pages of every generation are durable.  A
- * write that arrives meanwhile takes its region out of the closing.
+ * write that arrives meanwhile takes its region out of the closing.  If because
+ * of that none is closed while a write waits for room, the next checkpoint is
+ * firm: such writes wait for it.
  *
  * A block that is written to a slot needs no flag: once the slot's index says
  * so, that the block has changed can be told from it, and before that a crash
@@ -63,6 +65,10 @@ struct fzc_intent {
 	bool wake;		/* owner: parked writes may go on */
 	bool failed;		/* meta cannot be written: closed regions stay closed */
 	bool crowded;		/* a write waits until some region can be closed */
+	bool refused;		/* ...or had no room, and none was closed since */
+	bool closed;		/* the checkpoint has closed one */
+	bool firm;		/* who writes to open regions waits, or none would ever be closed */
+	bool clearing;		/* the region page that is written clears flags */
 	bool loose;		/* blocks changed without a region, and are in no checkpoint yet */
 	bool ckpt_loose;	/* ...but the running one will */
 	bool settling;		/* somebody waits for that */

@@ -64,7 +64,7 @@ int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
 	}
 	if (!fzc_p_has_image(p) && !(p->sb.flags & FZC_SB_COPIED)) {
 		fzc_p_say(p, "no image yet: the first copy is not done (%llu blocks of %llu left)",
-			  (unsigned long long)(p->unsent.count + p->inflight.count),
+			  (unsigned long long)fzc_p_copy_left(p),
 			  (unsigned long long)p->geo.blocks);
 		return -ENODATA;
 	}
@@ -89,8 +89,7 @@ int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
 		fzc_p_say(p, "the last generation is still being put away");
 		return -EAGAIN;
 	}
-	/* with nothing in it, diff gets another chance */
-	p->diff_failed = false;
+	p->diff_failed = false;	/* likewise */
 	p->freezing = *img;
 	p->freezing.number = fzc_p_next_number(p);
 	p->gate_closed = true;
@@ -103,6 +102,12 @@ static void open_gate(struct fzc_pcore *p)
 {
 	p->gate_closed = false;
 	p->wake = true;
+}
+
+/* One that was written again since it was sent is among both. */
+u64 fzc_p_copy_left(const struct fzc_pcore *p)
+{
+	return min_t(u64, p->unsent.count + p->inflight.count, p->geo.blocks);
 }
 
 bool fzc_p_freeze_void(struct fzc_pcore *p)
@@ -147,6 +152,7 @@ void fzc_p_try_cut(struct fzc_pcore *p)
 	freeze_xfers(p);
 	p->frozen_total = p->frozen.count;
 	p->frozen_cursor = 0;
+	p->merge_firm = false;
 	fzc_intent_cut(&p->in);
 	p->in.hold = true;
 	p->sb.last_number = p->freezing.number;
@@ -173,9 +179,11 @@ void fzc_p_void_freeze(struct fzc_pcore *p, const char *why)
 {
 	struct fzc_xfer *x;
 
-	if (fzc_p_freeze_void(p) || p->phase == FZC_PHASE_IDLE)
+	if (p->phase == FZC_PHASE_IDLE)
 		return;
 	fzc_p_say(p, "freeze %llu aborted: %s", (unsigned long long)p->freezing.number, why);
+	if (fzc_p_freeze_void(p))
+		return;
 	p->phase = FZC_PHASE_IDLE;
 	/* before SESSION is out there is nothing to take back */
 	if (p->link >= FZC_LINK_SESSION)
@@ -511,7 +519,8 @@ static void pick_batch(struct fzc_pcore *p)
 static bool merge_allowed(const struct fzc_pcore *p)
 {
 	/* not while the superblock may say that nobody wrote to DATA since a stop */
-	return p->sb_done && p->slots.used && !p->merge_pause && !p->merge_hold &&
+	return p->sb_done && p->slots.used && !p->merge_pause &&
+	       (!p->merge_hold || p->merge_firm) &&
 	       (p->phase == FZC_PHASE_IDLE || p->phase == FZC_PHASE_SENT ||
 		p->phase == FZC_PHASE_DOUBT);
 }
@@ -527,6 +536,7 @@ static bool merge_next(struct fzc_pcore *p, struct fzc_act *act)
 	}
 	pick_batch(p);
 	if (!p->copy.n) {
+		p->merge_firm = true;
 		p->merge_pause = true;
 		return false;
 	}
@@ -571,6 +581,9 @@ static void merge_copied(struct fzc_pcore *p)
 		}
 	}
 	p->merge_void = false;
+	p->wake |= p->merge_firm;
+	/* all were written again: the next batch has to come to something */
+	p->merge_firm = !n && !p->merge_pause;
 	p->merge_step = n ? MERGE_SYNC : MERGE_IDLE;
 	if (n)
 		p->merge_ticket = fzc_p_sync(p);
@@ -600,8 +613,10 @@ static void merge_step(struct fzc_pcore *p)
 	if (p->merge_step != MERGE_SYNC || p->sync_ended < p->merge_ticket)
 		return;
 	end_batch(p, p->sync_err);
-	if (!p->slots.used)
-		fzc_p_event(p, FZC_EVENT_MERGED);
+	if (p->slots.used)
+		return;
+	p->diff_failed = false;	/* with nothing in it, it gets another chance */
+	fzc_p_event(p, FZC_EVENT_MERGED);
 }
 
 /*
@@ -723,6 +738,10 @@ void fzc_p_tick(struct fzc_pcore *p)
 	if (p->meta_failed)	/* does it work again? */
 		fzc_p_dirty_super(p);
 	p->merge_pause = false;
+	if (p->merge_step == MERGE_IDLE) {	/* one that cannot begin holds nobody up */
+		p->wake |= p->merge_firm;
+		p->merge_firm = false;
+	}
 	p->read_trouble = false;
 	p->r10_pause = false;
 	fzc_slots_retry(&p->slots);

@@ -168,6 +168,7 @@ struct fzc_pcore {
 	bool merge_pause;	/* nothing to be had, or an error: wait for the tick */
 	bool merge_void;	/* the running batch may be lost: its slots stay */
 	bool merge_hold;	/* the shell's: no batch is begun now, the host goes first */
+	bool merge_firm;	/* writes to slots wait, or the last would never be merged */
 
 	/* sending */
 	struct fzc_xfer xfer[FZC_MAX_XFERS];
@@ -287,6 +288,8 @@ int fzc_p_flush_end(struct fzc_pcore *p, int err);
  */
 int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force);
 bool fzc_p_freeze_void(struct fzc_pcore *p);
+/* Blocks that the first copy has still to bring. */
+u64 fzc_p_copy_left(const struct fzc_pcore *p);
 /* The cut of the running freeze is made and its record durable. */
 bool fzc_p_recorded(const struct fzc_pcore *p);
 /* 0, -ENOENT (none runs) or -EBUSY (all sent). */

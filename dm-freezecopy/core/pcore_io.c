@@ -28,7 +28,7 @@ static bool places_free(struct fzc_pcore *p, u64 first, u64 last, u32 *need, boo
 		case FZC_SLOT_RETIRING:	/* R12 */
 			return false;
 		default:
-			if (*fzc_slot_writes(&p->slots, slot) == 0xff)
+			if (*fzc_slot_writes(&p->slots, slot) == 0xff || p->merge_firm)
 				return false;
 		}
 	}
@@ -128,6 +128,10 @@ static void end_block(struct fzc_pcore *p, u64 b, int err, bool *retry)
 		return;
 	if ((*fzc_slot_writes(&p->slots, slot))-- == 0xff)
 		p->wake = true;
+	if (p->merge_firm && !p->merge_step && !*fzc_slot_writes(&p->slots, slot)) {
+		p->merge_pause = false;	/* it can be merged now */
+		p->wake = true;
+	}
 	if (fzc_slot_state(&p->slots, slot) != FZC_SLOT_FILLING) {
 		fzc_slot_filled(&p->slots, slot);
 	} else if (!err) {

@@ -175,6 +175,8 @@ int fzc_p_start(struct fzc_pcore *p)
 	}
 	if (p->sb.flags & FZC_SB_FOLDING)
 		fzc_intent_fold(&p->in);
+	if (p->phase == FZC_PHASE_DELIVER)
+		fzc_p_pace_cut(p);
 	/* clean is removed before the first write */
 	p->sb.flags &= ~FZC_SB_CLEAN;
 	fzc_note_devices(&p->sb, &p->opts);
@@ -269,7 +271,7 @@ bool fzc_p_stop_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *
 {
 	switch (p->stop_step) {
 	case STOP_CLOSE:
-		if (p->meta_failed || p->in.failed || p->diff_failed)
+		if (p->meta_failed || p->in.failed || (p->diff_failed && p->slots.used))
 			return !p->merge_step && !p->sync_step && !p->sb_busy ? give_up(p) : false;
 		if (!quiet(p)) {
 			if (p->in.ckpt == FZC_CKPT_IDLE && !p->in.ckpt_wanted &&

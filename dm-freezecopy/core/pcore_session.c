@@ -70,7 +70,10 @@ void fzc_p_disconnected(struct fzc_pcore *p)
 	for (x = p->xfer; x < p->xfer + FZC_MAX_XFERS; x++) {
 		if (x->state == FZC_XFER_FREE || x->state == FZC_XFER_ORPHAN)
 			continue;
-		fold_xfer(p, x);
+		if (x->state == FZC_XFER_TOLD)	/* it is there, and has changed at worst */
+			fzc_map_clear_range(&p->inflight, x->first, x->n);
+		else
+			fold_xfer(p, x);
 		if (x->state == FZC_XFER_PICKED)
 			x->state = FZC_XFER_ORPHAN;
 		else
@@ -136,6 +139,9 @@ static int rx_hello(struct fzc_pcore *p, const struct fzc_hello *h)
 		/* that both are equal is only believed of a pair that never met */
 		bool equal = p->opts.identical && fzc_id_is_zero(&p->sb.session);
 
+		/* what changes now would be of the generation that is about to close */
+		if (d.send_all && p->phase == FZC_PHASE_CLOSE)
+			fzc_p_void_freeze(p, "the secondary has lost all that it had");
 		finish_chores(p);
 		restage(p, d.send_all && !equal);
 		p->sb.flags |= FZC_SB_NEW_STAGE;
@@ -631,6 +637,8 @@ void fzc_p_unpick(struct fzc_pcore *p, struct fzc_xfer *x, bool read_error)
 
 	if (!orphan)
 		fold_xfer(p, x);
+	if (x->sweep && !read_error)	/* the sweep comes by again */
+		p->cursor = min(p->cursor, x->first);
 	if (read_error) {
 		/* once a second: it is not to hide what was said of a freeze */
 		if (!p->read_trouble) {

@@ -71,7 +71,7 @@ class Row:
         if self.goal is not None:
             met = ratio <= self.goal if self.most else ratio >= self.goal
         return {"case": self.case, "metric": self.metric, "value": value, "unit": self.unit, "text": self.text,
-                "spread": figures[self.case].get("spread"),
+                "spread": figures[self.case].get(f"{self.metric}_spread"),
                 "against": self.against, "ratio": ratio, "goal": self.goal, "at_most": self.most, "met": met}
 
 
@@ -107,6 +107,8 @@ ROWS = [
     iops("20 Mbit/s 25 ms, zipf write, against no link", "slow", "slow-nolink", 0.9),
     iops("20 Mbit/s 25 ms, zipf write, against DRBD A", "slow", "drbd-slow", 100),
     Row("20 Mbit/s 25 ms, zipf write, 99th percentile", "slow", "p99_us", "us", "slow-alone", 1.2, most=True),
+    Row("not connected, beside a bare TCP stream over 20 Mbit/s 25 ms, the same", "slow-stream", "p99_us", "us",
+        "slow-alone"),
     Row("20 Mbit/s 25 ms, bytes on the wire, against blocks sent", "slow", "wire_bytes", "B", "slow", 1.03, most=True,
         other="sent_bytes"),
     *(Row(f"{what}, {LINKS[name]}, against TCP", f"{case}-{name}", "bytes_per_s", "B/s", f"tcp-{name}", goal,
@@ -157,11 +159,13 @@ def fio_figures(text):
             "mean_us": way["lat_ns"]["mean"] / 1000, "p99_us": way["clat_ns"]["percentile"]["99.000000"] / 1000, "max_us": way["lat_ns"]["max"] / 1000}
 
 
-def rounds(of, iops_now):
-    """The median of rounds that were made one after the other, and how far apart they are."""
-    of["rounds"] = [*of.get("rounds", []), iops_now]
-    of["iops"] = statistics.median(of["rounds"])
-    of["spread"] = (max(of["rounds"]) - min(of["rounds"])) / of["iops"]
+def rounds(of, key, value):
+    """What is measured again and again is the median, and how far apart they are."""
+    values = of.setdefault(f"{key}_rounds", [])
+    values.append(value)
+    of[key] = statistics.median(values)
+    if len(values) > 1:
+        of[f"{key}_spread"] = (max(values) - min(values)) / of[key]
 
 
 def machines(seconds):
@@ -169,7 +173,7 @@ def machines(seconds):
     figures = {}
     for case, text, waited_ns in pair.measure(min(seconds, ROUND)):
         new = fio_figures(text)
-        rounds(figures.setdefault(f"machines-{case}", {}), new["ios"] / (new["ms"] / 1e3 + waited_ns / 1e9))
+        rounds(figures.setdefault(f"machines-{case}", {}), "iops", new["ios"] / (new["ms"] / 1e3 + waited_ns / 1e9))
     return figures
 
 
@@ -181,9 +185,9 @@ def parse(out):
         if key == "fio":
             of.update(new := fio_figures(rest[0]))
             if case.split("-")[0] in TIMED:
-                rounds(of, new["iops"])
+                rounds(of, "iops", new["iops"])
         elif rest:
-            of[key] = float(rest[0].split()[0])
+            rounds(of, key, float(rest[0].split()[0]))
     for of in figures.values():
         if "total_ns" in of:
             of["synced_bytes_per_s"] = of["bytes"] * 1e9 / of["total_ns"]

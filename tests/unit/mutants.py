@@ -121,6 +121,9 @@ MUTANTS = {"auth": [
     ("merge-beside", "slots are given up though a flush beside their merge failed", "	if (p->merge_step == MERGE_SYNC)\n		end_batch(p, true);\n", ""),
     ("merge-void", "...or one while they were copied", "	p->merge_void = p->merge_step == MERGE_COPY;\n", ""),
     ("flush-next", "who waits for the flush after one that failed is told nothing", "p->sync_ended + p->sync_lost;", "p->sync_ended;"),
+    ("merge-written", "a block that is always written again is never merged", "	p->merge_firm = !n && !p->merge_pause;\n", "	p->merge_firm = false;\n"),
+    ("merge-overlap", "...nor one with a write at any time", "		p->merge_firm = true;\n", ""),
+    ("merge-lax", "writes wait for a merge that cannot begin", "		p->wake |= p->merge_firm;\n		p->merge_firm = false;\n", ""),
     ("copy-failed", "a count of copied frames that could not be written counts", "fzc_p_copied(p, false);", "fzc_p_copied(p, true);"),
 ], "pcore_session": [
     ("copy-record", "what was copied counts with any write of the superblock", " || (recorded && x->record > p->sb_done))", ")"),
@@ -147,6 +150,11 @@ MUTANTS = {"auth": [
     ("slot-failed", "slots are given up though what they tell is not durable elsewhere", "	in->loose |= in->ckpt_loose && in->ckpt_err;\n", ""),
     ("R5-failed", "a region stays open though the write that clears its flag may be there", "			set_closed(in, r);	/* failed",
      "			err ? (void)(in->state[r] = OPEN) : set_closed(in, r);	/* failed"),
+    ("firm", "writes to open regions never wait for one that needs room", "	in->firm = in->refused;\n", "	in->firm = false;\n"),
+    ("firm-crowded", "...nor if there is always one in each", "	in->firm |= in->crowded;\n", ""),
+    ("firm-again", "...nor those that take the short way", "if (in->state[r] == OPEN && !held(in, r))", "if (in->state[r] == OPEN)"),
+    ("clearing", "a checkpoint lasts for as long as regions are wanted", "	in->ckpt_err = err;\n	ckpt_end(in);\n}\n\nstatic void ckpt_step",
+     "	if (in->regions_wanted)\n		return;\n	in->ckpt_err = err;\n	ckpt_end(in);\n}\n\nstatic void ckpt_step"),
 ]}
 
 

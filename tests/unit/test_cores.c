@@ -800,6 +800,65 @@ static void diverted(void)
 	CHECK(P.slots.used == 1 && !fzc_slots_dirty(&P.slots));
 }
 
+static void write_slot(u64 b)
+{
+	CHECK(fzc_p_write_begin(&P, b, b, false) == FZC_GO_MIXED);
+	fzc_p_write_end(&P, b, b, 0, false);
+}
+
+/* All that both have to do; block 3 is written again whenever it is being merged. */
+static void settle_beside_writes(void)
+{
+	struct fzc_act act;
+	u32 n = 0;
+
+	while (n++ < 1000 && fzc_p_next(&P, &act, &page)) {
+		if (act.kind == FZC_ACT_COPY && fzc_p_write_begin(&P, 3, 3, false) != FZC_GO_PARK)
+			fzc_p_write_end(&P, 3, 3, 0, false);
+		carry_out(&A, &act);
+	}
+	CHECK(n < 1000);
+}
+
+/* A block that is written all the time is merged, and the next freeze can be made. */
+TEST(cores_merge_of_a_block_that_is_written_again)
+{
+	divert();
+	CHECK(!fzc_p_abort(&P, "test"));
+	settle_beside_writes();
+	CHECK(!P.slots.used && !P.merge_firm && !cut(false));
+}
+
+/* ...with the next write before the last has ended. */
+TEST(cores_merge_of_a_block_that_is_always_written)
+{
+	divert();
+	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_MIXED);
+	CHECK(!fzc_p_abort(&P, "test"));
+	settle();
+	CHECK(P.slots.used == 1 && fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	settle();
+	CHECK(!P.slots.used && write_begin(3, 3) == FZC_GO_DATA);
+}
+
+/* If the merge cannot begin, nobody waits for it for long. */
+TEST(cores_writes_to_slots_wait_for_a_tick_at_most)
+{
+	divert();
+	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_MIXED);
+	CHECK(!fzc_p_abort(&P, "test"));
+	settle();
+	P.merge_pause = true;
+	CHECK(P.merge_firm);
+	fzc_p_tick(&P);
+	write_slot(3);
+	CHECK(P.wake);
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	settle();
+	CHECK(!P.slots.used);
+}
+
 /* A primary that was stopped with a slot in use. */
 static void diverted_and_stopped(void)
 {
@@ -1193,6 +1252,117 @@ TEST(cores_first_copy_is_recorded)
 	settle();
 	CHECK(P.meta_failed && !P.inflight.count);
 	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks - 2 * FZC_MAX_RUN);
+}
+
+/* What was told and not recorded is not sent again because the link is lost, only because of a crash. */
+TEST(cores_first_copy_is_cut_off)
+{
+	first_copy();
+	A.slow_super = true;
+	CHECK(copy_run());
+	settle();
+	CHECK(copy_run());
+	part();
+	CHECK(!P.inflight.count && P.unsent.count == P.geo.blocks - 2 * FZC_MAX_RUN);
+	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks);
+}
+
+TEST(cores_first_copy_has_no_more_left_than_there_is)
+{
+	struct fzc_xfer *x;
+
+	first_copy();
+	x = fzc_p_pick(&P);
+	CHECK_OR_RETURN(x && fzc_p_sent(&P, x));
+	CHECK(fzc_p_copy_left(&P) == P.geo.blocks);
+	CHECK(write_begin(0, 9) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 9, 0, false);
+	CHECK(fzc_p_copy_left(&P) == P.geo.blocks);
+}
+
+/* What could not be read for lack of memory is of the first copy still. */
+TEST(cores_first_copy_goes_back)
+{
+	struct fzc_xfer *x;
+	u32 n;
+
+	first_copy();
+	x = fzc_p_pick(&P);
+	CHECK_OR_RETURN(x);
+	for (n = 0; n < 7; n++)
+		CHECK(copy_run());
+	fzc_p_unpick(&P, x, false);
+	settle();
+	x = fzc_p_pick(&P);
+	CHECK(x && x->sweep && !P.swept);
+}
+
+/* A secondary that is blank comes while a cut waits for a write: nothing is frozen then. */
+TEST(cores_blank_secondary_before_the_cut)
+{
+	both(64);
+	connect_both();
+	part();
+	make(&B, true, 64);
+	CHECK(!boot_s());
+	settle();
+	CHECK(write_begin(3, 3) == FZC_GO_DATA);
+	CHECK(!cut(true) && P.phase == FZC_PHASE_CLOSE);
+	connect_both();
+	CHECK(P.phase == FZC_PHASE_IDLE && !P.gate_closed && strstr(P.reason, "lost all"));
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	fzc_p_tick(&P);
+	settle();
+	CHECK(!(P.sb.flags & FZC_SB_CHANGED_ALL));
+}
+
+TEST(cores_abort_before_the_cut_says_why)
+{
+	paired(64);
+	CHECK(write_begin(3, 3) == FZC_GO_DATA);
+	CHECK(!cut(false) && P.phase == FZC_PHASE_CLOSE);
+	CHECK(!fzc_p_abort(&P, "by order"));
+	CHECK(P.phase == FZC_PHASE_IDLE && strstr(P.reason, "freeze 2 aborted: by order"));
+}
+
+static void restart(void)
+{
+	static const u8 hash[32] = { 1 };
+
+	part();
+	memcpy(A.opts.data_hash, hash, 32);
+	fzc_p_stop(&P, hash);
+	settle();
+	CHECK(fzc_p_stopped(&P) && !P.stop_failed);
+	CHECK(!boot_p());
+	settle();
+}
+
+/* A difference volume that is too small for a freeze is so after a restart, too. */
+TEST(cores_short_of_slots_after_a_restart)
+{
+	paired(64);
+	CHECK(write_begin(0, 39) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 39, 0, false);
+	CHECK(!cut(false) && P.short_by == 40 - SLOTS);
+	settle();
+	restart();
+	CHECK(P.phase == FZC_PHASE_DELIVER && P.short_by == 40 - SLOTS && fzc_p_scarce(&P));
+}
+
+/* With nothing left in it a difference volume that failed is no reason for an unclean stop. */
+TEST(cores_diff_that_failed_and_is_empty)
+{
+	divert();
+	A.copy_result = FZC_COPY_EIO;
+	CHECK(!fzc_p_abort(&P, "test"));
+	settle();
+	CHECK(P.diff_failed && P.slots.used);
+	A.copy_result = FZC_COPY_OK;
+	fzc_p_tick(&P);
+	settle();
+	CHECK(!P.diff_failed && !P.slots.used);
+	restart();
 }
 
 TEST(cores_freezes_that_are_refused)

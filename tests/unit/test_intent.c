@@ -12,6 +12,7 @@ static struct {
 	u32 pages;	/* of the bitmaps, written */
 	bool flush_fails;
 	bool clearing_fails;	/* the write that takes flags away */
+	bool in_use;		/* regions are written to whenever one is to be closed */
 } G;
 
 static void set_up(void)
@@ -23,6 +24,30 @@ static void set_up(void)
 	G.sb.gen[0] = 1;
 	G.sb.next_gen = 1;
 	fzc_intent_init(&G.in, test_alloc(fzc_intent_bytes(&G.geo)), &G.geo, &G.sb, &G.seq);
+}
+
+static u64 size(void)
+{
+	return 1ULL << G.geo.region_shift;
+}
+
+/* A block that has not changed, of each region that may be open; returns how many are not let in. */
+static u32 use_regions(void)
+{
+	u32 r, parked = 0;
+	u64 b;
+
+	for (r = 0; r < G.geo.max_open; r++) {
+		for (b = r * size(); fzc_map_test(&G.in.changed[G.sb.cur], b); b++)
+			;
+		if (fzc_intent_enter(&G.in, b, b) != FZC_GO_DATA) {
+			parked++;
+			continue;
+		}
+		fzc_intent_mark(&G.in, b);
+		fzc_intent_exit(&G.in, b, b);
+	}
+	return parked;
 }
 
 static void carry_out(void)
@@ -39,6 +64,8 @@ static void carry_out(void)
 			fzc_intent_done(&G.in, &act, fails ? -EIO : 0);
 		} else if (G.in.sync_wanted) {
 			G.in.sync_wanted = false;
+			if (G.in_use)
+				use_regions();
 			fzc_intent_synced(&G.in, 0);
 		} else {
 			break;
@@ -108,11 +135,10 @@ TEST(intent_nothing_is_known_after_a_crash)
 
 TEST(intent_wide_write_opens_only_what_it_needs)
 {
-	u64 size, first;
+	u64 first;
 
 	set_up();
-	size = 1ULL << G.geo.region_shift;
-	first = 100 * size;
+	first = 100 * size();
 	CHECK(waits(first));
 	close_all();
 	CHECK(fzc_intent_enter(&G.in, first, first) == FZC_GO_DATA);
@@ -188,4 +214,73 @@ TEST(intent_regions_gather_but_a_checkpoint_does_not_wait)
 	G.in.gather = true;
 	close_all();
 	CHECK(fzc_intent_clean(&G.in));
+}
+
+static void all_open(void)
+{
+	u32 r;
+
+	set_up();
+	for (r = 0; r < G.geo.max_open; r++)
+		CHECK(waits(r * size()));
+	CHECK(G.in.active.count == G.geo.max_open);
+}
+
+/* Nobody waits for ever because others write to all the regions that may be open. */
+TEST(intent_room_among_regions_in_use)
+{
+	u64 b;
+	u32 n;
+
+	all_open();
+	b = G.geo.max_open * size();
+	G.in_use = true;
+	for (n = 0; n < 4 && fzc_intent_enter(&G.in, b, b) == FZC_GO_PARK; n++)
+		carry_out();
+	CHECK(n < 4 && !G.in.firm);
+	CHECK(G.in.active.count <= G.geo.max_open);
+}
+
+/* ...or have a write in each of them at any time. */
+TEST(intent_room_among_writes_that_overlap)
+{
+	u64 b;
+	u32 r;
+
+	all_open();
+	b = G.geo.max_open * size();
+	for (r = 0; r < G.geo.max_open; r++)
+		CHECK(fzc_intent_enter(&G.in, r * size(), r * size()) == FZC_GO_DATA);
+	CHECK(fzc_intent_enter(&G.in, b, b) == FZC_GO_PARK);
+	CHECK(!use_regions());
+	fzc_intent_tick(&G.in);
+	CHECK(use_regions() == G.geo.max_open);
+	CHECK(!fzc_intent_again(&G.in, 0));
+	carry_out();
+	for (r = 0; r < G.geo.max_open; r++)
+		fzc_intent_exit(&G.in, r * size(), r * size());
+	carry_out();
+	CHECK(!waits(0) && waits(b) && !G.in.firm);
+}
+
+TEST(intent_flags_are_cleared_while_regions_are_wanted)
+{
+	struct fzc_act act;
+
+	set_up();
+	CHECK(waits(0));
+	fzc_intent_close_all(&G.in);
+	while (G.in.ckpt != FZC_CKPT_CLEAR) {
+		if (fzc_intent_next(&G.in, &act, &G.page))
+			fzc_intent_done(&G.in, &act, 0);
+		else
+			fzc_intent_synced(&G.in, 0);
+	}
+	CHECK(fzc_intent_next(&G.in, &act, &G.page) && act.job == FZC_JOB_REGIONS);
+	CHECK(fzc_intent_enter(&G.in, size(), size()) == FZC_GO_PARK);
+	fzc_intent_done(&G.in, &act, 0);
+	CHECK(G.in.ckpt == FZC_CKPT_IDLE);
+	CHECK(fzc_intent_next(&G.in, &act, &G.page) && act.job == FZC_JOB_REGIONS);
+	fzc_intent_done(&G.in, &act, 0);
+	CHECK(fzc_intent_enter(&G.in, size(), size()) == FZC_GO_DATA);
 }
