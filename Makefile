@@ -88,7 +88,7 @@ check: ## every test that fits 35 minutes; ends with "N passed, N failed"
 	@scripts/setup check
 	@scripts/run-suites check
 
-check-long: ## the tests that take longer, and those of check at full length
+check-long: ## the tests that take longer, and some of check at full length
 	@scripts/setup check
 	@scripts/run-suites long
 
@@ -99,7 +99,7 @@ style: ## checkpatch, sparse, W=1, kernel-doc, shellcheck, layering
 unit: setup ## unit tests of the core
 	@$(MAKE) -C tests/unit BUILD=$(BUILD) run
 
-unit-mutants: ## the proof of the key, signed metadata broken in one place at a time: a unit test must fail
+unit-mutants: ## keys, signed metadata, rules the simulator seldom gets to, one at a time: a unit test must fail
 	@/usr/bin/python3 tests/unit/mutants.py $(BUILD)/unit/mutants $(K)
 
 sim: setup ## the simulator: SEEDS= schedules of two nodes that crash
@@ -117,7 +117,7 @@ failures: setup ## write the rows of the matrix into Documentation/failures.rst
 failures-check: setup ## Documentation/failures.rst has the rows of the matrix
 	@$(MAKE) -C tests/sim BUILD=$(BUILD) failures-check
 
-coverage: setup ## lines of the core that simulator and unit tests reach; SEEDS= schedules
+coverage: setup ## lines of the core that simulator, matrix and unit tests reach; SEEDS= schedules
 	@/usr/bin/python3 tests/coverage.py $(BUILD) $(SEEDS)
 
 sim-mutants: setup ## every rule removed, one at a time: the simulator must notice
@@ -221,7 +221,7 @@ torture-plant: ## rules removed from the module, one at a time: the torture must
 torture-report: ## the totals of all rounds of torture until now
 	@/usr/bin/python3 tests/torture/journal.py
 
-powercut: ## POINTS= power cuts of two recorded machines (SEED= BLOCK= BOOT=; REPLAY= POINT= repeat)
+powercut: ## POINTS= power cuts of two recorded machines (SEED= BLOCK= SCENES= BOOT=; REPLAY= POINT= repeat)
 	@scripts/setup check
 	@$(MAKE) machines
 	@$(MAKE) -C tests/powercut BUILD=$(BUILD)

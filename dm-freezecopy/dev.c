@@ -441,8 +441,8 @@ static int flush_metadata(struct fzc_dev *dev, char *why)
 			continue;
 		r = blkdev_issue_flush(dev->bdev[i]);
 		if (r) {
-			scnprintf(why, FZC_REASON_LEN, "%s cannot be flushed (error %d)",
-				  dev->dm[i]->name, -r);
+			scnprintf(why, FZC_REASON_LEN, "%s %s: cannot be flushed (error %d)",
+				  device_name[i], dev->dm[i]->name, -r);
 			return r;
 		}
 	}
