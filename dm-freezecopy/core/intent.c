@@ -156,7 +156,7 @@ static enum fzc_go want(struct fzc_intent *in, u64 first, u64 last, u32 n)
 	if (in->failed)
 		return FZC_GO_FAIL;
 	if (!room(in, n)) {
-		in->refused = true;
+		in->refused = max(in->refused, n);
 		/* woken when some are closed, or can be */
 		if (in->ckpt == FZC_CKPT_IDLE && any_closable(in))
 			in->ckpt_wanted = true;
@@ -219,7 +219,7 @@ enum fzc_go fzc_intent_enter_slots(struct fzc_intent *in, u64 first, u64 last)
 	if (in->failed && !all_changed(in, first, last + 1))	/* nothing continues unrecorded */
 		return fzc_intent_enter(in, first, last);
 	for (r = from; r <= to; r++)
-		if (in->busy[r] == 0xffff)
+		if (in->busy[r] == 0xffff || (in->state[r] == OPEN && held(in, r)))
 			return FZC_GO_PARK;
 	for (r = from; r <= to; r++) {
 		in->busy[r]++;
@@ -460,7 +460,8 @@ static void ckpt_end(struct fzc_intent *in)
 	in->wake = true;
 	in->loose |= in->ckpt_loose && in->ckpt_err;
 	in->ckpt_loose = false;
-	in->refused &= !in->closed && !in->ckpt_err;
+	if (room(in, in->refused))
+		in->refused = 0;
 	in->firm = in->refused;
 	in->ckpt_wanted |= in->firm && any_closable(in);
 	if (in->ckpt_err)
@@ -600,12 +601,9 @@ static void regions_done(struct fzc_intent *in, int err)
 	if (!in->clearing)
 		return;
 	in->clearing = false;
-	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1)) {
-		if (in->state[r] != CLEARING)
-			continue;
-		set_closed(in, r);	/* failed or not: the flag may be gone */
-		in->closed = true;
-	}
+	for (r = active(in, 0); r < in->geo->regions; r = active(in, r + 1))
+		if (in->state[r] == CLEARING)
+			set_closed(in, r);	/* failed or not: the flag may be gone */
 	in->ckpt_err = err;
 	ckpt_end(in);
 }
@@ -616,7 +614,6 @@ static void ckpt_step(struct fzc_intent *in)
 		in->ckpt_wanted = false;
 		in->ckpt_err = false;
 		in->ckpt_full = false;
-		in->closed = false;
 		pick_victims(in);
 		in->ckpt_all = false;
 		in->ckpt = FZC_CKPT_SYNC;

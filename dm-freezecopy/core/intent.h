@@ -11,8 +11,8 @@
  * in this order (R5): no write to the region is parked or in flight; what its
  * writes touched was flushed; the pages of every generation are durable.  A
  * write that arrives meanwhile takes its region out of the closing.  If because
- * of that none is closed while a write waits for room, the next checkpoint is
- * firm: such writes wait for it.
+ * of that there is no room yet for a write that waits for it, the next
+ * checkpoint is firm: such writes wait for it.
  *
  * A block that is written to a slot needs no flag: once the slot's index says
  * so, that the block has changed can be told from it, and before that a crash
@@ -65,8 +65,7 @@ struct fzc_intent {
 	bool wake;		/* owner: parked writes may go on */
 	bool failed;		/* meta cannot be written: closed regions stay closed */
 	bool crowded;		/* a write waits until some region can be closed */
-	bool refused;		/* ...or had no room, and none was closed since */
-	bool closed;		/* the checkpoint has closed one */
+	u32 refused;		/* regions that one needs, which had no room for them */
 	bool firm;		/* who writes to open regions waits, or none would ever be closed */
 	bool clearing;		/* the region page that is written clears flags */
 	bool loose;		/* blocks changed without a region, and are in no checkpoint yet */

@@ -152,6 +152,8 @@ MUTANTS = {"auth": [
      "			err ? (void)(in->state[r] = OPEN) : set_closed(in, r);	/* failed"),
     ("firm", "writes to open regions never wait for one that needs room", "	in->firm = in->refused;\n", "	in->firm = false;\n"),
     ("firm-crowded", "...nor if there is always one in each", "	in->firm |= in->crowded;\n", ""),
+    ("firm-wide", "...if there is room for one that needs fewer", "	if (room(in, in->refused))\n", "	if (room(in, 1))\n"),
+    ("firm-slots", "...nor those to slots", " || (in->state[r] == OPEN && held(in, r)))\n			return", ")\n			return"),
     ("firm-again", "...nor those that take the short way", "if (in->state[r] == OPEN && !held(in, r))", "if (in->state[r] == OPEN)"),
     ("clearing", "a checkpoint lasts for as long as regions are wanted", "	in->ckpt_err = err;\n	ckpt_end(in);\n}\n\nstatic void ckpt_step",
      "	if (in->regions_wanted)\n		return;\n	in->ckpt_err = err;\n	ckpt_end(in);\n}\n\nstatic void ckpt_step"),

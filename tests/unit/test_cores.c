@@ -1350,6 +1350,24 @@ TEST(cores_short_of_slots_after_a_restart)
 	CHECK(P.phase == FZC_PHASE_DELIVER && P.short_by == 40 - SLOTS && fzc_p_scarce(&P));
 }
 
+/* ...and one that is not, is not: what is in it needs no more room. */
+TEST(cores_not_short_of_slots_after_a_restart)
+{
+	u64 b;
+
+	paired(64);
+	CHECK(write_begin(0, 29) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 29, 0, false);
+	CHECK(!cut(false) && !P.short_by);
+	settle();
+	for (b = 0; b < 28; b++) {
+		CHECK(write_begin(b, b) == FZC_GO_MIXED);
+		fzc_p_write_end(&P, b, b, 0, false);
+	}
+	restart();
+	CHECK(P.phase == FZC_PHASE_DELIVER && P.slots.used == 28 && !P.short_by);
+}
+
 /* With nothing left in it a difference volume that failed is no reason for an unclean stop. */
 TEST(cores_diff_that_failed_and_is_empty)
 {

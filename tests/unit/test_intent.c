@@ -73,6 +73,18 @@ static void carry_out(void)
 	}
 }
 
+static void end_checkpoint(void)
+{
+	struct fzc_act act;
+
+	while (G.in.ckpt != FZC_CKPT_IDLE) {
+		if (fzc_intent_next(&G.in, &act, &G.page))
+			fzc_intent_done(&G.in, &act, 0);
+		else
+			fzc_intent_synced(&G.in, 0);
+	}
+}
+
 /* A write of one block from start to end; whether it had to wait for its region. */
 static bool waits(u64 block)
 {
@@ -283,4 +295,43 @@ TEST(intent_flags_are_cleared_while_regions_are_wanted)
 	CHECK(fzc_intent_next(&G.in, &act, &G.page) && act.job == FZC_JOB_REGIONS);
 	fzc_intent_done(&G.in, &act, 0);
 	CHECK(fzc_intent_enter(&G.in, size(), size()) == FZC_GO_DATA);
+}
+
+/* A write that needs many is not passed over for ever by others that need one each. */
+TEST(intent_room_for_a_wide_write)
+{
+	u64 first, last;
+	u32 r;
+
+	all_open();
+	first = (u64)G.geo.max_open * size();
+	last = first + 2 * size();
+	CHECK(fzc_intent_enter(&G.in, first, last) == FZC_GO_PARK);
+	fzc_intent_close_all(&G.in);
+	CHECK(!fzc_intent_next(&G.in, &(struct fzc_act){ }, &G.page) && G.in.sync_wanted);
+	for (r = 1; r < G.geo.max_open; r++)	/* all but one are written again */
+		waits(r * size() + 1);
+	end_checkpoint();
+	CHECK(G.in.active.count == G.geo.max_open - 1 && G.in.firm);
+	G.in_use = true;
+	carry_out();
+	CHECK(!G.in.firm && fzc_intent_enter(&G.in, first, last) == FZC_GO_PARK);
+	carry_out();
+	CHECK(fzc_intent_enter(&G.in, first, last) == FZC_GO_DATA);
+}
+
+/* Those to slots are held, too: else nobody else gets in for as long as there is always one. */
+TEST(intent_slots_beside_a_firm_checkpoint)
+{
+	u32 r;
+
+	all_open();
+	for (r = 0; r < G.geo.max_open; r++)
+		CHECK(fzc_intent_enter_slots(&G.in, r * size(), r * size()) == FZC_GO_DATA);
+	CHECK(fzc_intent_enter(&G.in, r * size(), r * size()) == FZC_GO_PARK);
+	CHECK(!use_regions());
+	fzc_intent_tick(&G.in);
+	CHECK(fzc_intent_enter_slots(&G.in, 0, 0) == FZC_GO_PARK);
+	/* a closed one is not */
+	CHECK(fzc_intent_enter_slots(&G.in, r * size(), r * size()) == FZC_GO_DATA);
 }
