@@ -223,11 +223,13 @@ static void secondary_release(struct fzc_dev *dev)
 static void secondary_reset(struct fzc_dev *dev, const struct fzc_opts *opts)
 {
 	struct fzc_secondary *sec = fzc_secondary_of(dev);
+	bool lost = sec->core.lost;	/* over a suspension, too */
 
 	free_chunks(sec);
 	memset(&sec->core, 0, sizeof(sec->core));
 	memset(sec->mem, 0, fzc_s_bytes(&dev->geo));
 	fzc_s_init(&sec->core, sec->mem, &dev->geo, opts);
+	sec->core.lost = lost;
 	if (sec->open)
 		fzc_tagstore_forget(&sec->open->tags);
 }

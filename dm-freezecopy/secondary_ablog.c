@@ -11,9 +11,9 @@ static enum fzc_go ablog_begin(struct fzc_dev *dev, struct fzc_hio *h)
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
 	enum fzc_go go;
 
-	if (h->flush)	/* what the host wrote is on data: nothing before the recovery */
-		return FZC_GO_DATA;
-	if (h->write)
+	if (h->flush)
+		go = fzc_s_flush_begin(s);
+	else if (h->write)
 		go = fzc_s_write_begin(s, h->first, h->last);
 	else
 		go = fzc_s_read_begin(s, h->first, h->last, &h->token);
@@ -55,7 +55,9 @@ static enum fzc_hio_end ablog_end(struct fzc_dev *dev, struct fzc_hio *h)
 {
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
 
-	if (h->write)
+	if (h->flush)
+		h->status = errno_to_blk_status(fzc_s_flush_end(s, blk_status_to_errno(h->status)));
+	else if (h->write)
 		fzc_s_write_end(s, h->first, h->last);
 	else
 		fzc_s_read_end(s, h->token);

@@ -806,6 +806,15 @@ static bool news_next(struct fzc_score *s, struct fzc_act *act)
 	return false;
 }
 
+/* A flush of DATA that was for what the host wrote. */
+static void data_flushed(struct fzc_score *s, int err)
+{
+	if (err)
+		fzc_s_trouble(s, FZC_DATA, "flushing", err);
+	else if (fzc_s_writable(s))	/* else that is for the merge to say */
+		s->data_failed = false;
+}
+
 static bool intent_flush(struct fzc_score *s, struct fzc_act *act)
 {
 	if (!s->in.sync_wanted || s->in_flushing)
@@ -901,6 +910,8 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 		break;
 	case JOB_IN_FLUSH:
 		s->in_flushing = false;
+		s->lost |= !!err;
+		data_flushed(s, err);
 		fzc_intent_synced(&s->in, err);
 		break;
 	case JOB_FORMAT:
@@ -994,4 +1005,21 @@ enum fzc_go fzc_s_write_begin(struct fzc_score *s, u64 first, u64 last)
 void fzc_s_write_end(struct fzc_score *s, u64 first, u64 last)
 {
 	fzc_intent_exit(&s->in, first, last);
+}
+
+enum fzc_go fzc_s_flush_begin(struct fzc_score *s)
+{
+	if (!s->lost)
+		return FZC_GO_DATA;
+	s->lost = false;
+	return FZC_GO_FAIL;
+}
+
+int fzc_s_flush_end(struct fzc_score *s, int err)
+{
+	data_flushed(s, err);
+	if (!err && s->lost)	/* beside it */
+		err = -EIO;
+	s->lost &= !err;
+	return err;
 }

@@ -132,6 +132,7 @@ struct fzc_score {
 	/* recovery */
 	u64 recover_at;
 	bool in_flushing;	/* the intent's flush of DATA */
+	bool lost;		/* ...failed, and no host FLUSH was told of it */
 
 	u8 load_step;
 	u32 load_page;
@@ -204,6 +205,11 @@ void fzc_s_read_end(struct fzc_score *s, u8 token);
 bool fzc_s_writable(const struct fzc_score *s);
 enum fzc_go fzc_s_write_begin(struct fzc_score *s, u64 first, u64 last);
 void fzc_s_write_end(struct fzc_score *s, u64 first, u64 last);
+
+/* A host FLUSH.  DATA: pass it on; FAIL: one that no host asked for lost something. */
+enum fzc_go fzc_s_flush_begin(struct fzc_score *s);
+/* It was passed on and ended with @err; returns what the host is told. */
+int fzc_s_flush_end(struct fzc_score *s, int err);
 
 /*
  * Figure 9.  The link is down and fzc_s_idle().  0: fzc_s_recovered() follows

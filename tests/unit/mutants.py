@@ -145,6 +145,8 @@ MUTANTS = {"auth": [
      "		s->say_merged = s->has_image && !(s->sb.flags & FZC_SB_MERGING);"),
     ("tags-failed", "tags that could not be written count as written", "	if (err) {\n		s->sync_err = err;\n		/* it may",
      "	if (err) {\n		s->sync_err = act->kind == FZC_ACT_TAGS ? 0 : err;\n		/* it may"),
+    ("flush-lost-2", "what a flush has lost of what the host of a recovered volume wrote is told to nobody", "		s->lost |= !!err;\n", ""),
+    ("flush-beside-2", "...or not to who waits for a flush meanwhile", "	if (!err && s->lost)	/* beside it */\n		err = -EIO;\n", ""),
 ], "intent": [
     ("slot-meta", "slots are not written again while meta fails", "	if (in->failed && !all_changed(in, first, last + 1))", "	if (in->failed)"),
     ("slot-failed", "slots are given up though what they tell is not durable elsewhere", "	in->loose |= in->ckpt_loose && in->ckpt_err;\n", ""),

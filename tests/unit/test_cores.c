@@ -1116,6 +1116,45 @@ TEST(cores_merge_of_a_secondary_beside_a_flush_that_fails)
 	CHECK(!fzc_s_merging(&S));
 }
 
+/* The host of a recovered volume writes; the flush before the region is closed fails. */
+TEST(cores_lost_by_a_recovered_volume)
+{
+	u32 i;
+
+	paired(64);
+	part();
+	CHECK(!fzc_s_recover(&S));
+	settle();
+	if (fzc_s_write_begin(&S, 0, 0) == FZC_GO_PARK) {
+		settle();
+		CHECK(fzc_s_write_begin(&S, 0, 0) == FZC_GO_DATA);
+	}
+	fzc_s_write_end(&S, 0, 0);
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && !fzc_s_flush_end(&S, 0));
+	/* one that the host asked for is told to it alone */
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && fzc_s_flush_end(&S, -EIO) == -EIO);
+	CHECK(S.data_failed && fzc_s_flush_begin(&S) == FZC_GO_DATA);
+	CHECK(!fzc_s_flush_end(&S, 0) && !S.data_failed);
+	B.flush_err = -EIO;
+	for (i = 0; i < 3; i++) {
+		fzc_s_tick(&S);
+		settle();
+	}
+	B.flush_err = 0;
+	CHECK(S.data_failed && strstr(S.reason, "flushing the data device"));
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_FAIL);
+	/* ...to the next, or to one that is under way */
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA);
+	S.lost = true;
+	CHECK(fzc_s_flush_end(&S, 0) == -EIO);
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && !fzc_s_flush_end(&S, 0));
+	for (i = 0; i < 3; i++) {
+		fzc_s_tick(&S);
+		settle();
+	}
+	CHECK(fzc_intent_clean(&S.in) && !S.data_failed);
+}
+
 TEST(cores_bytes_in_flight)
 {
 	paired(64);
