@@ -67,6 +67,16 @@ void fzc_s_trouble(struct fzc_score *s, u8 dev, const char *what, int err)
 	fzc_s_say(s, "%s the %s device failed (%d)", what, name[dev], err);
 }
 
+/*
+ * A flush of DATA failed, whoever asked for it: what it has lost, a later one need
+ * not bring back.  The merge begins again from the first block on.
+ */
+static void data_lost(struct fzc_score *s, int err)
+{
+	s->merge_again |= s->overlay && s->merge_step < MERGE_DAMAGED;
+	fzc_s_trouble(s, FZC_DATA, "flushing", err);
+}
+
 /* The connection is of no use any more: nothing that comes over it is looked at. */
 void fzc_s_drop(struct fzc_score *s)
 {
@@ -380,11 +390,12 @@ static void sync_done(struct fzc_score *s, const struct fzc_act *act, int err)
 {
 	if (err) {
 		s->sync_err = err;
-		/* it may have lost what was merged, too */
-		s->merge_again |= act->kind == FZC_ACT_FLUSH && act->dev == FZC_DATA &&
-				  s->overlay && s->merge_step < MERGE_DAMAGED;
-		fzc_s_trouble(s, act->dev, act->kind == FZC_ACT_FLUSH ? "flushing" :
-			      act->kind == FZC_ACT_TAGS ? "writing tags to" : "writing to", err);
+		if (act->kind == FZC_ACT_FLUSH && act->dev == FZC_DATA)
+			data_lost(s, err);
+		else
+			fzc_s_trouble(s, act->dev, act->kind == FZC_ACT_FLUSH ? "flushing" :
+				      act->kind == FZC_ACT_TAGS ? "writing tags to" :
+				      "writing to", err);
 	}
 	switch (act->job) {
 	case JOB_SYNC_PAGE:
@@ -810,7 +821,7 @@ static bool news_next(struct fzc_score *s, struct fzc_act *act)
 static void data_flushed(struct fzc_score *s, int err)
 {
 	if (err)
-		fzc_s_trouble(s, FZC_DATA, "flushing", err);
+		data_lost(s, err);
 	else if (fzc_s_writable(s))	/* else that is for the merge to say */
 		s->data_failed = false;
 }
@@ -879,8 +890,7 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 	case JOB_MERGE_FLUSH:
 		/* R16: on an error the merge goes on to be one */
 		if (err)
-			fzc_s_trouble(s, FZC_DATA, "merging: flushing", err);
-		s->merge_again |= !!err;
+			data_lost(s, err);
 		s->merge_pause = s->merge_again;
 		s->merge_step = s->merge_again ? MERGE_IDLE : MERGE_DAMAGED;
 		if (s->merge_again) {
@@ -1015,9 +1025,22 @@ enum fzc_go fzc_s_flush_begin(struct fzc_score *s)
 	return FZC_GO_FAIL;
 }
 
+/* What a first copy brought and is not said to be durable the primary sends again. */
+static void first_copy_lost(struct fzc_score *s, int err)
+{
+	if (!(s->sb.flags & FZC_SB_FIRST_COPY))
+		return;
+	if (s->sync_step != SYNC_IDLE)
+		s->sync_err = err;
+	if (s->link == FZC_SLINK_UP)
+		fzc_s_drop(s);
+}
+
 int fzc_s_flush_end(struct fzc_score *s, int err)
 {
 	data_flushed(s, err);
+	if (err)
+		first_copy_lost(s, err);
 	if (!err && s->lost)	/* beside it */
 		err = -EIO;
 	s->lost &= !err;

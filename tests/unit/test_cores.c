@@ -1116,45 +1116,6 @@ TEST(cores_merge_of_a_secondary_beside_a_flush_that_fails)
 	CHECK(!fzc_s_merging(&S));
 }
 
-/* The host of a recovered volume writes; the flush before the region is closed fails. */
-TEST(cores_lost_by_a_recovered_volume)
-{
-	u32 i;
-
-	paired(64);
-	part();
-	CHECK(!fzc_s_recover(&S));
-	settle();
-	if (fzc_s_write_begin(&S, 0, 0) == FZC_GO_PARK) {
-		settle();
-		CHECK(fzc_s_write_begin(&S, 0, 0) == FZC_GO_DATA);
-	}
-	fzc_s_write_end(&S, 0, 0);
-	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && !fzc_s_flush_end(&S, 0));
-	/* one that the host asked for is told to it alone */
-	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && fzc_s_flush_end(&S, -EIO) == -EIO);
-	CHECK(S.data_failed && fzc_s_flush_begin(&S) == FZC_GO_DATA);
-	CHECK(!fzc_s_flush_end(&S, 0) && !S.data_failed);
-	B.flush_err = -EIO;
-	for (i = 0; i < 3; i++) {
-		fzc_s_tick(&S);
-		settle();
-	}
-	B.flush_err = 0;
-	CHECK(S.data_failed && strstr(S.reason, "flushing the data device"));
-	CHECK(fzc_s_flush_begin(&S) == FZC_GO_FAIL);
-	/* ...to the next, or to one that is under way */
-	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA);
-	S.lost = true;
-	CHECK(fzc_s_flush_end(&S, 0) == -EIO);
-	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && !fzc_s_flush_end(&S, 0));
-	for (i = 0; i < 3; i++) {
-		fzc_s_tick(&S);
-		settle();
-	}
-	CHECK(fzc_intent_clean(&S.in) && !S.data_failed);
-}
-
 TEST(cores_bytes_in_flight)
 {
 	paired(64);
@@ -1442,6 +1403,94 @@ TEST(cores_freezes_that_are_refused)
 		CHECK(fzc_p_backoff(&P) >= was && fzc_p_backoff(&P) <= FZC_MAX_BACKOFF);
 	}
 	CHECK(was == FZC_MAX_BACKOFF);
+}
+
+/* The secondary */
+
+/* The host of a recovered volume writes; the flush before the region is closed fails. */
+TEST(cores_lost_by_a_recovered_volume)
+{
+	u32 i;
+
+	paired(64);
+	part();
+	CHECK(!fzc_s_recover(&S));
+	settle();
+	if (fzc_s_write_begin(&S, 0, 0) == FZC_GO_PARK) {
+		settle();
+		CHECK(fzc_s_write_begin(&S, 0, 0) == FZC_GO_DATA);
+	}
+	fzc_s_write_end(&S, 0, 0);
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && !fzc_s_flush_end(&S, 0));
+	/* one that the host asked for is told to it alone */
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && fzc_s_flush_end(&S, -EIO) == -EIO);
+	CHECK(S.data_failed && fzc_s_flush_begin(&S) == FZC_GO_DATA);
+	CHECK(!fzc_s_flush_end(&S, 0) && !S.data_failed);
+	B.flush_err = -EIO;
+	for (i = 0; i < 3; i++) {
+		fzc_s_tick(&S);
+		settle();
+	}
+	B.flush_err = 0;
+	CHECK(S.data_failed && strstr(S.reason, "flushing the data device"));
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_FAIL);
+	/* ...to the next, or to one that is under way */
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA);
+	S.lost = true;
+	CHECK(fzc_s_flush_end(&S, 0) == -EIO);
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && !fzc_s_flush_end(&S, 0));
+	for (i = 0; i < 3; i++) {
+		fzc_s_tick(&S);
+		settle();
+	}
+	CHECK(fzc_intent_clean(&S.in) && !S.data_failed);
+}
+
+/* What was merged may be lost in a flush that somebody asked for who only reads. */
+TEST(cores_merge_of_a_secondary_beside_a_flush_from_outside)
+{
+	struct fzc_msg m;
+	struct fzc_act act;
+	u32 n = 0;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	CHECK(!fzc_s_rx(&S, &m));
+	while (n++ < 1000 && !B.copies && fzc_s_next(&S, &act, &page))
+		carry_out(&B, &act);
+	CHECK(B.copies == 1 && S.overlay);
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA);
+	CHECK(fzc_s_flush_end(&S, -EIO) == -EIO);
+	settle();
+	CHECK(fzc_s_merging(&S));
+	fzc_s_tick(&S);
+	settle();
+	CHECK(B.copies == 2 && !fzc_s_merging(&S));
+}
+
+/* ...or what a first copy brought, while it is made durable. */
+TEST(cores_first_copy_beside_a_flush_from_outside)
+{
+	struct fzc_act flush;
+	struct fzc_rx *rx;
+	u32 crc[1] = { 7 }, n = 0;
+
+	first_copy();
+	B.nsent = B.seen = 0;
+	rx = fzc_s_data(&S, 1, S.sb.building, 5, 1, FZC_WIRE_DIRECT);
+	CHECK_OR_RETURN(rx);
+	fzc_s_data_done(&S, rx, crc, 0);
+	while (n++ < 1000 && fzc_s_next(&S, &flush, &page) && flush.kind != FZC_ACT_FLUSH)
+		carry_out(&B, &flush);
+	CHECK(flush.kind == FZC_ACT_FLUSH && flush.dev == FZC_DATA);
+	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA);
+	CHECK(fzc_s_flush_end(&S, -EIO) == -EIO);
+	carry_out(&B, &flush);
+	settle();
+	CHECK(!said(&B, FZC_MSG_DURABLE) && S.ended);
+	part();
+	connect_both();
+	CHECK(!S.last_durable && !S.durable);
 }
 
 /* An abort and a commit of so much that moving it takes several goes. */
