@@ -286,6 +286,9 @@ static int rx_abort(struct fzc_score *s, u64 number)
 
 int fzc_s_rx(struct fzc_score *s, const struct fzc_msg *msg)
 {
+	/* what is staged may be given up already; the reason is there */
+	if (s->ended)
+		return -ESHUTDOWN;
 	switch (msg->type) {
 	case FZC_MSG_PING:
 		return 0;

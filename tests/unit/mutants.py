@@ -111,6 +111,7 @@ MUTANTS = {"auth": [
 ], "score_session": [
     ("downgrade", "blocks in the clear are staged where all are encrypted",
      "!(flags & FZC_WIRE_ENCRYPTED) == !(staged && s->sb.flags & FZC_SB_ENCRYPTED) &&", ""),
+    ("rx-ended", "a frame is taken after the end of its connection", "	if (s->ended)\n		return -ESHUTDOWN;\n", ""),
     ("no-stage-key", "a session without the stage's key will do", "if (has_key(n) == !(sb->flags & FZC_SB_ENCRYPTED))", "if (0)"),
 ], "pcore": [
     ("start-merge", "a merge begins while the superblock says that nobody wrote", "	return p->sb_done && p->slots.used &&",

@@ -1493,6 +1493,32 @@ TEST(cores_first_copy_beside_a_flush_from_outside)
 	CHECK(!S.last_durable && !S.durable);
 }
 
+/* A slot is found bad before the commit: what is staged goes, and no fold may begin in it. */
+TEST(cores_frames_after_the_end)
+{
+	struct fzc_msg m, abort = { .type = FZC_MSG_ABORT };
+	struct fzc_act act;
+	u32 n = 0;
+
+	paired(64);
+	S.opts.verify = true;
+	m = freeze_of(0, 4);
+	CHECK(data(m.image.number + 1, 10, 4));
+	m.frames = S.frames;
+	abort.image = m.image;
+	CHECK(!fzc_s_rx(&S, &m));
+	while (n++ < 1000 && fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_COPY)
+		carry_out(&B, &act);
+	CHECK(act.kind == FZC_ACT_COPY);
+	B.copy_result = FZC_COPY_BAD;
+	carry_out(&B, &act);
+	CHECK(S.ended && S.verify_bad);
+	CHECK(fzc_s_rx(&S, &abort) == -ESHUTDOWN && strstr(S.reason, "checksum"));
+	CHECK(!S.fold_step);
+	settle();
+	CHECK(!S.staged[0].count && !S.staged[1].count && S.sb.image.number == 1);
+}
+
 /* An abort and a commit of so much that moving it takes several goes. */
 TEST(cores_large_sets)
 {
