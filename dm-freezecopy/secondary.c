@@ -431,7 +431,7 @@ static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
 	q->connection = connection(dev, s);
 	q->phase = s->sb.freeze.number ? FZC_PHASE_DELIVERING : FZC_PHASE_NONE;
 	memcpy(q->pair_uuid, &s->sb.pair, sizeof(q->pair_uuid));
-	fzc_dev_put_image(&q->image, &s->sb.image);
+	fzc_dev_put_image(&q->image, &s->shown);
 	fzc_dev_put_image(&q->freezing, &s->sb.freeze);
 	if (fzc_s_merging(s)) {
 		q->merge_total = s->merge_total;
@@ -465,7 +465,7 @@ static int secondary_reached(struct fzc_dev *dev, u32 what, u64 number)
 	case FZC_WAIT_IN_SYNC:
 		return -EOPNOTSUPP;
 	case FZC_WAIT_IMAGE:
-		return s->sb.image.number >= number;
+		return s->shown.number >= number;
 	case FZC_WAIT_MERGED:
 		return !fzc_s_merging(s);
 	default:

@@ -125,6 +125,7 @@ static void commit_done(struct fzc_score *s)
 	s->say_merged = direct && s->say_committed;
 	s->overlay = !direct;
 	s->has_image = true;
+	s->shown = s->sb.image;
 	s->parity ^= 1;
 	s->merge_again = false;
 	s->merge_cursor = 0;

@@ -125,6 +125,7 @@ struct fzc_score {
 
 	/* reads */
 	bool has_image;
+	struct fzc_img shown;	/* the image that reads give: committed, and durably so */
 	u32 reads[2];		/* by the parity of the commits before them */
 	u8 parity;
 	u32 stage_reads[2];	/* reads of slots, by stage */

@@ -181,6 +181,7 @@ int fzc_s_start(struct fzc_score *s)
 		     slot = fzc_slots_next(&s->stage[i], slot + 1))
 			fzc_map_set(&s->staged[i], *fzc_slot_block(&s->stage[i], slot));
 	s->has_image = s->sb.image.number;
+	s->shown = s->sb.image;
 	s->overlay = fzc_s_merging(s);
 	s->merge_total = s->overlay ? s->staged[!s->sb.stage_cur].count : 0;
 	s->merge_left = s->merge_total;

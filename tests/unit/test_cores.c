@@ -1519,6 +1519,30 @@ TEST(cores_frames_after_the_end)
 	CHECK(!S.staged[0].count && !S.staged[1].count && S.sb.image.number == 1);
 }
 
+/* Who asks is told of an image when it is durable and can be read, not while that is written. */
+TEST(cores_image_is_shown_when_it_is_durable)
+{
+	struct fzc_msg m;
+	u32 slot;
+	u8 dev;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	B.slow_super = true;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(S.commit_at && S.sb.image.number == 2 && S.shown.number == 1);
+	CHECK(fzc_s_read_place(&S, 0, &dev, &slot) == FZC_S_DATA);
+	B.copy_result = FZC_COPY_EIO;
+	end_super(&B);
+	settle();
+	CHECK(!S.commit_at && S.shown.number == 2 && fzc_id_equal(&S.shown.id, &m.image.id));
+	CHECK(fzc_s_read_place(&S, 0, &dev, &slot) == FZC_S_SLOT);
+	fzc_s_slot_put(&S, dev);
+	part();
+	CHECK(!boot_s() && S.shown.number == 2);
+}
+
 /* An abort and a commit of so much that moving it takes several goes. */
 TEST(cores_large_sets)
 {
