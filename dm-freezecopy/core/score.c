@@ -661,6 +661,10 @@ static void merge_failed(struct fzc_score *s, const struct fzc_copy_item *it)
 		s->merge_tries++;
 	fzc_s_trouble(s, read ? s->copy.from_dev : FZC_DATA,
 		      read ? "merging: reading" : "merging: writing to", -EIO);
+	if (it->result == FZC_COPY_BAD)	/* and there is no room to note it */
+		fzc_s_say(s,
+			  "merging does not end: more than %u damaged blocks, the next is block %llu",
+			  FZC_MAX_DAMAGED, (unsigned long long)it->block);
 }
 
 static void merge_copied(struct fzc_score *s)

@@ -152,6 +152,7 @@ MUTANTS = {"auth": [
      "	if (err)\n		fzc_s_trouble(s, FZC_DATA, \"flushing\", err);\n	else if (fzc_s_writable(s))"),
     ("copy-outside", "...and what a first copy brought is said to be durable", "		s->sync_err = err;\n	if (s->link == FZC_SLINK_UP)", "		;\n	if (s->link == FZC_SLINK_UP)"),
     ("shown-early", "an image is shown before it is durable", "	sb->image = s->commit;\n", "	sb->image = s->shown = s->commit;\n"),
+    ("damage-full", "more damage than can be noted is told as an I/O error", "	if (it->result == FZC_COPY_BAD)	/* and there", "	if (0)	/* and there"),
 ], "intent": [
     ("slot-meta", "slots are not written again while meta fails", "	if (in->failed && !all_changed(in, first, last + 1))", "	if (in->failed)"),
     ("slot-failed", "slots are given up though what they tell is not durable elsewhere", "	in->loose |= in->ckpt_loose && in->ckpt_err;\n", ""),

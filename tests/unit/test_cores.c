@@ -521,6 +521,7 @@ TEST(cores_secondary_lists_damage)
 	}
 	/* more than the list takes: the merge goes on to be one */
 	CHECK(S.ndamaged == FZC_MAX_DAMAGED && fzc_s_merging(&S));
+	CHECK(S.stage_failed && strstr(S.reason, "more than 480") && strstr(S.reason, "block 480"));
 	B.copy_result = FZC_COPY_OK;
 	fzc_s_tick(&S);
 	settle();
