@@ -170,8 +170,7 @@ static void news_work(struct work_struct *work)
 		if (fresh || !bits)	/* or the tick */
 			invalidate_bdev(dm_disk(dev->md)->part0);
 		/* writable when recovered and merged, not before */
-		if (bits & (BIT(FZC_EVENT_MERGED) | BIT(FZC_EVENT_RECOVERED)))
-			set_disk_ro(dm_disk(dev->md), !is_writable(dev));
+		set_disk_ro(dm_disk(dev->md), !is_writable(dev));
 	}
 	if (bits)
 		dm_table_event(dev->ti->table);

@@ -455,6 +455,15 @@ static void secondary_query(struct fzc_dev *dev, struct fzc_query *q)
 		strscpy(q->error, s->reason, sizeof(q->error));
 }
 
+/* Not before a mount finds it writable, if it is to be: news_work() wakes who waits for that. */
+static bool merged(struct fzc_dev *dev)
+{
+	struct fzc_score *s = &fzc_secondary_of(dev)->core;
+
+	return !fzc_s_merging(s) &&
+	       !(fzc_s_writable(s) && test_bit(GD_READ_ONLY, &dm_disk(dev->md)->state));
+}
+
 static int secondary_reached(struct fzc_dev *dev, u32 what, u64 number)
 {
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
@@ -467,7 +476,7 @@ static int secondary_reached(struct fzc_dev *dev, u32 what, u64 number)
 	case FZC_WAIT_IMAGE:
 		return s->shown.number >= number;
 	case FZC_WAIT_MERGED:
-		return !fzc_s_merging(s);
+		return merged(dev);
 	default:
 		return -EINVAL;
 	}

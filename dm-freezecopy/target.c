@@ -182,8 +182,11 @@ static void target_resume(struct dm_target *ti)
 	spin_lock_irq(&dev->lock);
 	writable = dev->role->writable(dev);
 	spin_unlock_irq(&dev->lock);
-	if (dev->role->role == FZC_SECONDARY)
+	if (dev->role->role == FZC_SECONDARY) {
 		set_disk_ro(dm_disk(dev->md), !writable);
+		/* looks once more: a merge may have ended meanwhile */
+		queue_work(system_unbound_wq, &dev->news);
+	}
 	set_suspended(dev, false);
 	fzc_dev_connect(dev);
 }
