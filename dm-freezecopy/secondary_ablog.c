@@ -157,8 +157,10 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, const struct fzc
 	struct fzc_recv *r;
 	int err;
 
-	/* those that are busy end by their disk alone */
-	wait_event_idle(dev->wait, (r = try_get_recv(sec)));
+	/* those that are busy end by their disk alone, which may hang: a stop waits for us */
+	wait_event_idle(dev->wait, (r = try_get_recv(sec)) || READ_ONCE(dev->link_ending));
+	if (!r)
+		return -ESHUTDOWN;
 	r->plain = fzc_wire_data_length(&dev->geo, f->first, f->n, f->flags);
 	r->packed = f->length;
 	r->compressed = f->flags & FZC_WIRE_COMPRESSED;
