@@ -365,6 +365,10 @@ static int do_recover(struct fzc_dev *dev, u64 *number, char *why)
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
 	int r;
 
+	spin_lock_irq(&dev->lock);
+	fzc_s_recover_expected(s);
+	fzc_engine_kick(dev);
+	spin_unlock_irq(&dev->lock);
 	if (!wait_event_timeout(dev->wait, is_idle(dev), RECOVER_TIMEOUT)) {
 		strscpy(why, "what the primary sent cannot be put away", FZC_REASON_LEN);
 		return -EIO;

@@ -735,8 +735,13 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 	switch (s->fold_step) {
 	case FOLD_PICK:
 		/* what came before the abort is staged first */
-		if (s->merge_pause || s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s) ||
-		    fzc_s_grows(s, s->sb.stage_cur, FZC_COPY_BATCH))
+		if (s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s))
+			return false;
+		if (s->fold_void) {
+			fold_give_up(s, "the volume is to be recovered");
+			return false;
+		}
+		if (s->merge_pause || fzc_s_grows(s, s->sb.stage_cur, FZC_COPY_BATCH))
 			return false;
 		if (!pick_fold(s)) {
 			fold_give_up(s, "no room to add one stage to the other");
@@ -1035,8 +1040,7 @@ static void first_copy_lost(struct fzc_score *s, int err)
 {
 	if (!(s->sb.flags & FZC_SB_FIRST_COPY))
 		return;
-	if (s->sync_step != SYNC_IDLE)
-		s->sync_err = err;
+	s->sync_err = err;	/* if one is running */
 	if (s->link == FZC_SLINK_UP)
 		fzc_s_drop(s);
 }

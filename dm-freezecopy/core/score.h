@@ -122,6 +122,7 @@ struct fzc_score {
 	u64 fold_cursor;
 	u64 fold_at;
 	bool fold_real;		/* the other stage holds blocks sent ahead */
+	bool fold_void;		/* a recovery waits for it, and would discard both stages */
 
 	/* reads */
 	bool has_image;
@@ -213,9 +214,11 @@ enum fzc_go fzc_s_flush_begin(struct fzc_score *s);
 int fzc_s_flush_end(struct fzc_score *s, int err);
 
 /*
- * Figure 9.  The link is down and fzc_s_idle().  0: fzc_s_recovered() follows
+ * Figure 9.  expected: the link is down, and is to stay so until fzc_s_idle(), which
+ * comes soon, since nothing is folded any more.  Then recover.  0: fzc_s_recovered() follows
  * when it is durable; -ENODATA, -EALREADY with a reason.
  */
+void fzc_s_recover_expected(struct fzc_score *s);
 int fzc_s_recover(struct fzc_score *s);
 bool fzc_s_recovered(const struct fzc_score *s);
 

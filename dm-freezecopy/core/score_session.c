@@ -51,6 +51,7 @@ void fzc_s_connected(struct fzc_score *s)
 	s->drop = false;
 	s->ended = false;
 	s->refuse = false;
+	s->fold_void = false;
 }
 
 void fzc_s_disconnected(struct fzc_score *s)
@@ -530,6 +531,11 @@ void fzc_s_data_done(struct fzc_score *s, struct fzc_rx *rx, const u32 *crc, int
 }
 
 /* ---- recovery, figure 9 ---- */
+
+void fzc_s_recover_expected(struct fzc_score *s)
+{
+	s->fold_void = s->has_image;
+}
 
 int fzc_s_recover(struct fzc_score *s)
 {

@@ -159,7 +159,7 @@ MUTANTS = [
     ("R11-unsaid", "the next cut does not wait until an abort is out", "pcore.c",
      "	if (p->stop_step || p->send_abort || ", "	if (p->stop_step || "),
     ("R11-early-fold", "a fold begins while blocks sent ahead are still being written", "score.c",
-     "s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s) ||\n", "s->sync_step != SYNC_IDLE ||\n"),
+     "		if (s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s))\n", "		if (s->sync_step != SYNC_IDLE)\n"),
     ("R12-retiring", "a block is written while its retirement is not durable", "pcore_io.c",
      "		case FZC_SLOT_RETIRING:	/* R12 */\n			return false;",
      "			return false;"),

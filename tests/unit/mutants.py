@@ -150,9 +150,10 @@ MUTANTS = {"auth": [
     ("flush-beside-2", "...or not to who waits for a flush meanwhile", "	if (!err && s->lost)	/* beside it */\n		err = -EIO;\n", ""),
     ("merge-outside", "a merge goes on though a flush that somebody asked for has failed", "	if (err)\n		data_lost(s, err);\n	else if (fzc_s_writable(s))",
      "	if (err)\n		fzc_s_trouble(s, FZC_DATA, \"flushing\", err);\n	else if (fzc_s_writable(s))"),
-    ("copy-outside", "...and what a first copy brought is said to be durable", "		s->sync_err = err;\n	if (s->link == FZC_SLINK_UP)", "		;\n	if (s->link == FZC_SLINK_UP)"),
+    ("copy-outside", "...and what a first copy brought is said to be durable", "	s->sync_err = err;	/* if one is running */\n", ""),
     ("shown-early", "an image is shown before it is durable", "	sb->image = s->commit;\n", "	sb->image = s->shown = s->commit;\n"),
     ("damage-full", "more damage than can be noted is told as an I/O error", "	if (it->result == FZC_COPY_BAD)	/* and there", "	if (0)	/* and there"),
+    ("fold-recover", "a recovery waits for a fold", "		if (s->fold_void) {", "		if (0) {"),
 ], "intent": [
     ("slot-meta", "slots are not written again while meta fails", "	if (in->failed && !all_changed(in, first, last + 1))", "	if (in->failed)"),
     ("slot-failed", "slots are given up though what they tell is not durable elsewhere", "	in->loose |= in->ckpt_loose && in->ckpt_err;\n", ""),

@@ -1544,6 +1544,35 @@ TEST(cores_image_is_shown_when_it_is_durable)
 	CHECK(!boot_s() && S.shown.number == 2);
 }
 
+/* What a recovery would discard is not folded first, however long that would take. */
+TEST(cores_recovery_ends_a_fold)
+{
+	struct fzc_msg m, abort = { .type = FZC_MSG_ABORT };
+	struct fzc_act act;
+	u32 n = 0;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	CHECK(data(m.image.number + 1, 10, 4));
+	abort.image = m.image;
+	CHECK(!fzc_s_rx(&S, &abort));
+	while (n++ < 1000 && fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_COPY)
+		carry_out(&B, &act);
+	CHECK(act.kind == FZC_ACT_COPY && S.fold_step);
+	part();
+	CHECK(!fzc_s_idle(&S));
+	fzc_s_recover_expected(&S);
+	settle();
+	CHECK(!fzc_s_idle(&S));
+	carry_out(&B, &act);
+	settle();
+	CHECK(fzc_s_idle(&S));
+	CHECK(!S.staged[0].count && !S.staged[1].count && strstr(S.reason, "is to be recovered"));
+	CHECK(!fzc_s_recover(&S));
+	settle();
+	CHECK(fzc_s_recovered(&S) && S.sb.image.number == 1);
+}
+
 /* An abort and a commit of so much that moving it takes several goes. */
 TEST(cores_large_sets)
 {
