@@ -504,13 +504,15 @@ void fzc_dev_stop(struct fzc_dev *dev)
 	u8 hash[32] = { };
 	unsigned long flags;
 	char why[FZC_REASON_LEN];
+	bool idle;
 
 	lockdep_assert_held(&dev->state);
-	if (!wait_event_timeout(dev->wait, ask(dev, dev->role->idle), START_TIMEOUT))
+	idle = wait_event_timeout(dev->wait, ask(dev, dev->role->idle), START_TIMEOUT);
+	if (!idle)
 		DMERR("%s: what came over the link does not end", dev->name);
-	/* a merge that goes on would change what is hashed */
+	/* a merge that goes on would change what is hashed, as may what does not end */
 	fzc_engine_pause(dev);
-	if (fzc_meta_hash(dev, hash, why))
+	if (idle && fzc_meta_hash(dev, hash, why))
 		DMERR("%s: %s", dev->name, why);
 	/* what is written last is under the key that the next start finds */
 	if (rekey(dev, why))
