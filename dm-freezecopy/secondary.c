@@ -382,7 +382,8 @@ static int do_recover(struct fzc_dev *dev, u64 *number, char *why)
 	if (r)
 		return r;
 	if (!wait_event_timeout(dev->wait, recovered(dev), RECOVER_TIMEOUT)) {
-		strscpy(why, "meta cannot be written", FZC_REASON_LEN);
+		strscpy(why, "meta cannot be written; it is recovered as soon as it can be",
+			FZC_REASON_LEN);
 		return -EIO;
 	}
 	return 0;
