@@ -75,6 +75,9 @@ const struct fzc_hio_ops fzc_secondary_hio = {
 
 /* ---- frames ---- */
 
+/* fzc_s_grows(): a frame waits for as many slots as are got in advance, or for ever. */
+static_assert(FZC_CHUNK_SLOTS >= FZC_MAX_RUN);
+
 static void free_pages_of(struct fzc_recv *r)
 {
 	u32 i;
