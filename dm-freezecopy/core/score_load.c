@@ -109,10 +109,30 @@ static int load_damaged(struct fzc_score *s, const struct fzc_page *a, const str
 	return 0;
 }
 
+/* Which blocks are staged is noted page by page: the start, of all at once, is under a lock. */
+static int load_index(struct fzc_score *s, struct fzc_load *load, const struct fzc_page *a,
+		      const struct fzc_page *b)
+{
+	u8 i = load->step - LOAD_INDEX_A;
+	struct fzc_slots *slots = &s->stage[i];
+	u32 first = load->page * FZC_INDEX_ENTRIES, slot;
+	int err;
+
+	err = fzc_load_index(slots, &s->sb, s->sb.log[i], s->geo.blocks, &s->seq, load, a, b,
+			     s->reason);
+	if (err)
+		return err;
+	for (slot = fzc_slots_next(slots, first);
+	     slot < slots->nslots && slot - first < FZC_INDEX_ENTRIES;
+	     slot = fzc_slots_next(slots, slot + 1))
+		fzc_map_set(&s->staged[i], *fzc_slot_block(slots, slot));
+	return 0;
+}
+
 int fzc_s_load_give(struct fzc_score *s, struct fzc_load *load, const struct fzc_page *a,
 		    const struct fzc_page *b)
 {
-	int err, i;
+	int err;
 
 	err = fzc_load_check(&s->sb, &s->opts, load, a, b, s->reason);
 	if (err)
@@ -140,9 +160,7 @@ int fzc_s_load_give(struct fzc_score *s, struct fzc_load *load, const struct fzc
 		fzc_intent_load_page(&s->in, 0, load->page, a, b);
 		return 0;
 	default:
-		i = load->step - LOAD_INDEX_A;
-		return fzc_load_index(&s->stage[i], &s->sb, s->sb.log[i], s->geo.blocks, &s->seq,
-				      load, a, b, s->reason);
+		return load_index(s, load, a, b);
 	}
 }
 
@@ -163,8 +181,6 @@ static void start_fresh(struct fzc_score *s)
 int fzc_s_start(struct fzc_score *s)
 {
 	static const u8 none[32];
-	u32 slot;
-	u8 i;
 
 	if (s->fresh) {
 		start_fresh(s);
@@ -176,10 +192,6 @@ int fzc_s_start(struct fzc_score *s)
 			  (unsigned long long)s->sb.image.number);
 		return -EINVAL;
 	}
-	for (i = 0; i < 2; i++)
-		for (slot = fzc_slots_next(&s->stage[i], 0); slot < s->stage[i].nslots;
-		     slot = fzc_slots_next(&s->stage[i], slot + 1))
-			fzc_map_set(&s->staged[i], *fzc_slot_block(&s->stage[i], slot));
 	s->has_image = s->sb.image.number;
 	s->shown = s->sb.image;
 	s->overlay = fzc_s_merging(s);

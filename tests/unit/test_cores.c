@@ -177,7 +177,7 @@ static int boot_p(void)
 	return err ?: fzc_p_start(&P);
 }
 
-static int boot_s(void)
+static int load_s(void)
 {
 	void *mem = test_alloc(fzc_s_bytes(&B.geo));
 	struct fzc_load load;
@@ -189,7 +189,12 @@ static int boot_s(void)
 					      page_at(&B, load.dev, load.offset + FZC_PAGE))) ==
 		       -EAGAIN)
 			load.chunk = test_alloc(sizeof(*load.chunk));
-	return err ?: fzc_s_start(&S);
+	return err;
+}
+
+static int boot_s(void)
+{
+	return load_s() ?: fzc_s_start(&S);
 }
 
 static void both(u64 blocks)
@@ -1571,6 +1576,18 @@ TEST(cores_recovery_ends_a_fold)
 	CHECK(!fzc_s_recover(&S));
 	settle();
 	CHECK(fzc_s_recovered(&S) && S.sb.image.number == 1);
+}
+
+/* Page by page, since the start is not to take long: that is under the lock. */
+TEST(cores_staged_is_loaded_before_the_start)
+{
+	paired(64);
+	CHECK(data(S.sb.building, 5, 20) && S.durable == 1);
+	part();
+	CHECK(!load_s());
+	CHECK(S.staged[S.sb.stage_cur].count == 20 && !S.staged[!S.sb.stage_cur].count);
+	CHECK(fzc_map_test(&S.staged[S.sb.stage_cur], 24));
+	CHECK(!fzc_s_start(&S) && S.staged[S.sb.stage_cur].count == 20);
 }
 
 /* An abort and a commit of so much that moving it takes several goes. */
