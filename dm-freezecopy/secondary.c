@@ -360,7 +360,7 @@ static int may_recover(struct fzc_dev *dev, bool force, char *why)
 }
 
 /* The session is down: R15, as for a new connection. */
-static int do_recover(struct fzc_dev *dev, u64 *number, char *why)
+static int do_recover(struct fzc_dev *dev, bool force, u64 *number, char *why)
 {
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
 	int r;
@@ -375,6 +375,8 @@ static int do_recover(struct fzc_dev *dev, u64 *number, char *why)
 	}
 	spin_lock_irq(&dev->lock);
 	r = fzc_s_recover(s);
+	if (r == -EALREADY && force && fzc_s_recover_force(s))
+		r = 0;
 	strscpy(why, r ? s->reason : "", FZC_REASON_LEN);
 	*number = s->sb.image.number;
 	fzc_engine_kick(dev);
@@ -397,7 +399,7 @@ int fzc_secondary_recover(struct fzc_dev *dev, bool force, u64 *number, char *wh
 	r = may_recover(dev, force, why);
 	if (!r) {
 		fzc_dev_link_stop(dev);
-		r = do_recover(dev, number, why);
+		r = do_recover(dev, force, number, why);
 		/* listen again: a recovered secondary says so to its old primary */
 		fzc_dev_connect(dev);
 	}

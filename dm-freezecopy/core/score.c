@@ -140,6 +140,7 @@ static void merge_done(struct fzc_score *s)
 {
 	s->merge_step = MERGE_IDLE;
 	s->merged_at = 0;
+	s->merge_force = false;
 	s->merge_total = 0;
 	s->data_failed = false;
 	s->stage_failed = false;
@@ -651,6 +652,20 @@ static bool note_damage(struct fzc_score *s, const struct fzc_copy_item *it)
 	return true;
 }
 
+/* Nobody is there who can send again what cannot be read, nor who said that it may be lost. */
+static bool must_be_ordered(const struct fzc_score *s)
+{
+	return s->merge_tries == MERGE_TRIES && s->sb.flags & FZC_SB_RECOVERED && !s->merge_force;
+}
+
+bool fzc_s_recover_force(struct fzc_score *s)
+{
+	if (!must_be_ordered(s))
+		return false;
+	s->merge_force = true;
+	return true;
+}
+
 /* It goes on to be a merge (R16). */
 static void merge_failed(struct fzc_score *s, const struct fzc_copy_item *it)
 {
@@ -661,6 +676,10 @@ static void merge_failed(struct fzc_score *s, const struct fzc_copy_item *it)
 		s->merge_tries++;
 	fzc_s_trouble(s, read ? s->copy.from_dev : FZC_DATA,
 		      read ? "merging: reading" : "merging: writing to", -EIO);
+	if (it->result == FZC_COPY_EIO && must_be_ordered(s))
+		fzc_s_say(s,
+			  "merging: the staged content of block %llu cannot be read (recover by force gives up such blocks)",
+			  (unsigned long long)it->block);
 	if (it->result == FZC_COPY_BAD)	/* and there is no room to note it */
 		fzc_s_say(s,
 			  "merging does not end: more than %u damaged blocks, the next is block %llu",
@@ -673,9 +692,9 @@ static void merge_copied(struct fzc_score *s)
 
 	s->merge_step = MERGE_IDLE;
 	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
-		/* only while there is somebody who can send it again */
+		/* only while there is somebody who can send it again, or by order */
 		if (it->result == FZC_COPY_EIO && s->merge_tries == MERGE_TRIES &&
-		    s->link == FZC_SLINK_UP)
+		    (s->link == FZC_SLINK_UP || s->merge_force))
 			it->result = FZC_COPY_BAD;
 		if (it->result >= FZC_COPY_EIO || !note_damage(s, it)) {
 			merge_failed(s, it);

@@ -1590,6 +1590,33 @@ TEST(cores_staged_is_loaded_before_the_start)
 	CHECK(!fzc_s_start(&S) && S.staged[S.sb.stage_cur].count == 20);
 }
 
+/* Nobody sends again what a recovered volume cannot read: it is given up by order alone. */
+TEST(cores_recovered_slot_that_cannot_be_read)
+{
+	struct fzc_msg m;
+	u32 i;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	B.copy_result = FZC_COPY_EIO;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	part();
+	CHECK(!fzc_s_recover_force(&S) && !fzc_s_recover(&S));
+	settle();
+	CHECK(fzc_s_recovered(&S) && !fzc_s_recover_force(&S));
+	for (i = 0; i < 100; i++) {
+		fzc_s_tick(&S);
+		settle();
+	}
+	CHECK(fzc_s_merging(&S) && !S.ndamaged && strstr(S.reason, "recover by force"));
+	CHECK(fzc_s_recover(&S) == -EALREADY && fzc_s_recover_force(&S));
+	fzc_s_tick(&S);
+	settle();
+	CHECK(fzc_s_writable(&S) && S.ndamaged == 4 && !S.merge_force);
+	CHECK(!fzc_s_recover_force(&S));
+}
+
 /* An abort and a commit of so much that moving it takes several goes. */
 TEST(cores_large_sets)
 {
