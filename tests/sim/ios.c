@@ -242,14 +242,15 @@ static bool write_ends(struct io *io, u8 what, u8 dev, u32 sector, u32 n, const 
 /* A flush that fails for once; what it should have made durable is not. */
 static bool flush_fails(const struct io *io)
 {
-	if (!W.sick || W.calm || io->act.dev == FZC_META || (!io->node && io->act.dev == FZC_DIFF))
+	if (!W.sick || (W.calm && !W.recovered_checked) || io->act.dev == FZC_META ||
+	    (!io->node && io->act.dev == FZC_DIFF))
 		return false;
 	return chance(8);
 }
 
 /*
- * ...and may be gone, whatever later flushes say.  Not what only the host can write
- * again: it is told.
+ * ...and may be gone, whatever later flushes say.  Not what only the primary's
+ * host can write again: it is told.
  */
 static void flush_lost(struct io *io)
 {
@@ -257,7 +258,7 @@ static void flush_lost(struct io *io)
 
 	if (!io->node && io->act.dev == FZC_DIFF)
 		end = fzc_slots_start(W.pgeo.slots[0], 4096, false) / FZC_SECTOR;
-	if (io->act.dev == FZC_DATA && (!io->node || W.s.sb.flags & FZC_SB_RECOVERED))
+	if (io->act.dev == FZC_DATA && !io->node)
 		return;
 	if (!(W.step % 3))
 		return;

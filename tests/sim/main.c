@@ -527,10 +527,33 @@ static void finish(void)
 }
 
 /* The primary is gone for good: figure 9, and the volume is used. */
+#define WROTE	0x5ec0000ULL
+#define WRITES	6U	/* of the host of a recovered volume */
+
+/* Its FLUSH: what it wrote since the one before is durable, or it is told. */
+static void flush_recovered(const u64 *at, u32 from, u32 to)
+{
+	u32 i, later;
+
+	if (fzc_s_flush_begin(&W.s) == FZC_GO_FAIL) {
+		W.st.told++;
+		return;
+	}
+	disk_flush(&W.sd[FZC_DATA]);
+	fzc_s_flush_end(&W.s, 0);
+	for (i = from; i <= to; i++) {
+		for (later = i + 1; later <= to && at[later] != at[i]; later++)
+			;
+		if (later > to && W.sd[FZC_DATA].dur[at[i] * SPB] != WROTE + i)
+			fail("P3: block %llu of the recovered volume was written and flushed, and is lost",
+			     (unsigned long long)at[i]);
+	}
+}
+
 static void recover(void)
 {
-	u64 number, first;
-	u32 end = W.step + 20000, s, n;
+	u64 number, first, at[WRITES];
+	u32 end = W.step + 20000, s, n, since = 0;
 	const struct image *im = NULL;
 
 	W.recovering = true;
@@ -586,7 +609,9 @@ static void recover(void)
 			     (unsigned long long)im->val[s]);
 	W.recovered_checked = true;
 	/* what its host writes is tracked from here on, over power cuts */
-	for (n = 0; n < 6 && !W.failed; n++) {
+	for (n = 0; n < WRITES && !W.failed; n++) {
+		const u64 val = WROTE + n;
+
 		first = below(W.blocks);
 		for (end = W.step + 20000; W.step < end; step())
 			if (W.sstate == RUNNING && fzc_s_writable(&W.s) &&
@@ -596,9 +621,18 @@ static void recover(void)
 			fail("the recovered volume takes no writes");
 			return;
 		}
+		disk_write(&W.sd[FZC_DATA], first * SPB, 1, &val, false);
 		fzc_s_write_end(&W.s, first, first);
-		if (chance(40))
+		at[n] = first;
+		for (end = W.step + below(400); W.step < end;)
+			step();
+		if (chance(40)) {
 			s_crash(keep_style());
+			since = n + 1;	/* what was not flushed may be lost */
+		} else if (chance(50)) {
+			flush_recovered(at, since, n);
+			since = n + 1;
+		}
 		for (end = W.step + 20000; W.step < end && W.sstate != RUNNING;)
 			step();
 		if (!fzc_map_test(&W.s.in.changed[W.s.sb.cur], first))
@@ -687,8 +721,9 @@ static void print_stats(const struct stats *st, double seconds)
 	       (unsigned long long)st->schedules, st->schedules / seconds,
 	       (double)st->steps / st->schedules, (double)st->commits / st->schedules,
 	       (double)st->crashes / st->schedules, (double)st->aborts / st->schedules);
-	printf("%llu merges, %llu recoveries, %llu old disks put back, %llu rotten blocks healed\n",
+	printf("%llu merges, %llu recoveries, %llu FLUSHes told of what was lost after one, %llu old disks put back, %llu rotten blocks healed\n",
 	       (unsigned long long)st->merged, (unsigned long long)st->recoveries,
+	       (unsigned long long)st->told,
 	       (unsigned long long)st->rollbacks, (unsigned long long)st->heals);
 	printf("%llu images not committed because of a rotten block\n",
 	       (unsigned long long)st->verify_bad);

@@ -211,6 +211,8 @@ MUTANTS = [
      "		s->damaged[s->ndamaged++] = it->block;", "		return true;"),
     ("R16-need", "a bad slot is not asked for again", "score_session.c",
      "	} else if (s->need && s->need <= s->ndamaged", "	} else if (0 && s->need <= s->ndamaged"),
+    ("recovered-lost", "a recovered volume's host is not told of what a flush that it did not ask for has lost", "score.c",
+     "		s->lost |= !!err;\n", ""),
     ("R17", "any last session is accepted", "session.c",
      "	if (fzc_id_equal(&peer->session, &v->me.session))\n		return 0;",
      "	if (v || peer)\n		return 0;"),

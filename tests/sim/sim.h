@@ -173,7 +173,7 @@ enum fault { F_CUT, F_PCRASH, F_SCRASH, F_BOTH, F_PSTOP, F_SSTOP, F_NR };
 #define S_MODES	3
 
 struct stats {
-	u64 schedules, steps, commits, crashes, aborts, merged, recoveries, rollbacks, heals;
+	u64 schedules, steps, commits, crashes, aborts, merged, recoveries, told, rollbacks, heals;
 	u64 tight, paced, paced_ok, paced_late, verify_bad, no_memory;
 	u64 hits[P_MODES][S_MODES][F_NR];
 	u64 io_errors, host_errors;
