@@ -158,7 +158,7 @@ static int ctl_recover(struct fzc_dev *dev, void *arg)
 		say(&f->head, "this is a primary: recover the secondary");
 		return -EOPNOTSUPP;
 	}
-	r = fzc_secondary_recover(dev, f->flags & FZC_RECOVER_FORCE, &f->number, why);
+	r = fzc_secondary_recover(dev, f->flags, &f->number, why);
 	say(&f->head, why);
 	return r;
 }

@@ -334,7 +334,7 @@ static bool recovered(struct fzc_dev *dev)
 	return yes;
 }
 
-static int may_recover(struct fzc_dev *dev, bool force, char *why)
+static int may_recover(struct fzc_dev *dev, u32 how, char *why)
 {
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
 	int r = 0;
@@ -343,7 +343,7 @@ static int may_recover(struct fzc_dev *dev, bool force, char *why)
 		strscpy(why, "the device is suspended", FZC_REASON_LEN);
 		return dev->md ? -EAGAIN : -ENODEV;
 	}
-	if (force)
+	if (how & FZC_RECOVER_FORCE)
 		return 0;
 	spin_lock_irq(&dev->lock);
 	if (s->link == FZC_SLINK_UP && !(s->sb.flags & FZC_SB_RECOVERED)) {
@@ -352,7 +352,8 @@ static int may_recover(struct fzc_dev *dev, bool force, char *why)
 		r = -EISCONN;
 	}
 	spin_unlock_irq(&dev->lock);
-	if (!r && atomic_read(&dm_disk(dev->md)->part0->bd_openers)) {
+	/* the blocks of one that is in use can be given up */
+	if (!r && !(how & FZC_RECOVER_GIVE_UP && recovered(dev)) && atomic_read(&dm_disk(dev->md)->part0->bd_openers)) {
 		strscpy(why, "the device is open (force recovers all the same)", FZC_REASON_LEN);
 		r = -EBUSY;
 	}
@@ -360,7 +361,7 @@ static int may_recover(struct fzc_dev *dev, bool force, char *why)
 }
 
 /* The session is down: R15, as for a new connection. */
-static int do_recover(struct fzc_dev *dev, bool force, u64 *number, char *why)
+static int do_recover(struct fzc_dev *dev, u32 how, u64 *number, char *why)
 {
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
 	int r;
@@ -374,9 +375,7 @@ static int do_recover(struct fzc_dev *dev, bool force, u64 *number, char *why)
 		return -EIO;
 	}
 	spin_lock_irq(&dev->lock);
-	r = fzc_s_recover(s);
-	if (r == -EALREADY && force && fzc_s_recover_force(s))
-		r = 0;
+	r = how & FZC_RECOVER_GIVE_UP && fzc_s_give_up_unreadable(s) ? 0 : fzc_s_recover(s);
 	strscpy(why, r ? s->reason : "", FZC_REASON_LEN);
 	*number = s->sb.image.number;
 	fzc_engine_kick(dev);
@@ -391,15 +390,15 @@ static int do_recover(struct fzc_dev *dev, bool force, u64 *number, char *why)
 	return 0;
 }
 
-int fzc_secondary_recover(struct fzc_dev *dev, bool force, u64 *number, char *why)
+int fzc_secondary_recover(struct fzc_dev *dev, u32 how, u64 *number, char *why)
 {
 	int r;
 
 	mutex_lock(&dev->state);
-	r = may_recover(dev, force, why);
+	r = may_recover(dev, how, why);
 	if (!r) {
 		fzc_dev_link_stop(dev);
-		r = do_recover(dev, force, number, why);
+		r = do_recover(dev, how, number, why);
 		/* listen again: a recovered secondary says so to its old primary */
 		fzc_dev_connect(dev);
 	}
@@ -468,7 +467,7 @@ static bool merged(struct fzc_dev *dev)
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
 
 	return !fzc_s_merging(s) &&
-	       !(fzc_s_writable(s) && test_bit(GD_READ_ONLY, &dm_disk(dev->md)->state));
+	       !(s->sb.flags & FZC_SB_RECOVERED && test_bit(GD_READ_ONLY, &dm_disk(dev->md)->state));
 }
 
 static int secondary_reached(struct fzc_dev *dev, u32 what, u64 number)

@@ -246,19 +246,24 @@ static int message_freeze(struct fzc_dev *dev, unsigned int argc, char **argv, c
 
 static int message_recover(struct fzc_dev *dev, unsigned int argc, char **argv, char *why)
 {
-	bool force = argc == 2 && !strcasecmp(argv[1], "force");
 	u64 number;
+	u32 how = 0;
 
 	if (dev->role != &fzc_secondary_role) {
 		strscpy(why, "recover: this is a primary", FZC_REASON_LEN);
 		return -EOPNOTSUPP;
 	}
-	if (argc > 2 || (argc == 2 && !force)) {
-		scnprintf(why, FZC_REASON_LEN, "recover: unexpected word %.64s, expected force",
+	if (argc == 2 && !strcasecmp(argv[1], "force"))
+		how = FZC_RECOVER_FORCE;
+	else if (argc == 2 && !strcasecmp(argv[1], "give-up"))
+		how = FZC_RECOVER_GIVE_UP;
+	if (argc > 2 || (argc == 2 && !how)) {
+		scnprintf(why, FZC_REASON_LEN,
+			  "recover: unexpected word %.64s, expected force or give-up",
 			  argv[argc - 1]);
 		return -EINVAL;
 	}
-	return fzc_secondary_recover(dev, force, &number, why);
+	return fzc_secondary_recover(dev, how, &number, why);
 }
 
 static int target_message(struct dm_target *ti, unsigned int argc, char **argv, char *result,
@@ -278,7 +283,7 @@ static int target_message(struct dm_target *ti, unsigned int argc, char **argv, 
 		r = dev->role->abort(dev, &number, why);
 	else
 		scnprintf(why, sizeof(why),
-			  "message %.64s: expected freeze [force] [label], abort, or recover [force]",
+			  "message %.64s: expected freeze [force] [label], abort, or recover [force|give-up]",
 			  argv[0]);
 	if (r < 0)
 		fzc_dev_complain(dev->name, why);

@@ -39,7 +39,7 @@ static int check_wait(struct fzc_wait *w)
 
 static int check_recover(struct fzc_recover *r)
 {
-	if (r->flags & ~FZC_RECOVER_FORCE)
+	if (r->flags & ~(FZC_RECOVER_FORCE | FZC_RECOVER_GIVE_UP))
 		return refuse(&r->head, "flags that are not known: expected zero");
 	if (r->pad || is_used(r->reserved))
 		return refuse(&r->head, "pad and reserved: expected zero");

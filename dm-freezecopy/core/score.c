@@ -140,7 +140,7 @@ static void merge_done(struct fzc_score *s)
 {
 	s->merge_step = MERGE_IDLE;
 	s->merged_at = 0;
-	s->merge_force = false;
+	s->merge_gives_up = false;
 	s->merge_total = 0;
 	s->data_failed = false;
 	s->stage_failed = false;
@@ -244,7 +244,8 @@ static void stages_give_up(struct fzc_score *s, bool both)
 	s->session_new = false;	/* it relies on the stages: not to be stored any more */
 	s->hold = true;
 	s->hold_at = fzc_s_dirty_super(s);
-	fzc_s_drop(s);
+	if (s->link != FZC_SLINK_DOWN)
+		fzc_s_drop(s);
 }
 
 /* A fold that cannot be done must not keep the committed image from being recovered. */
@@ -253,6 +254,8 @@ static void fold_give_up(struct fzc_score *s, const char *why)
 	stages_give_up(s, s->fold_real);
 	s->fold_step = FOLD_IDLE;
 	s->sync_fold = false;
+	if (s->fold_void)	/* which is no trouble */
+		return;
 	fzc_s_say(s, "what was staged is discarded after an abort: %s", why);
 	fzc_s_event(s, FZC_EVENT_ERROR);
 }
@@ -655,14 +658,15 @@ static bool note_damage(struct fzc_score *s, const struct fzc_copy_item *it)
 /* Nobody is there who can send again what cannot be read, nor who said that it may be lost. */
 static bool must_be_ordered(const struct fzc_score *s)
 {
-	return s->merge_tries == MERGE_TRIES && s->sb.flags & FZC_SB_RECOVERED && !s->merge_force;
+	return s->merge_tries == MERGE_TRIES && s->sb.flags & FZC_SB_RECOVERED &&
+	       !s->merge_gives_up;
 }
 
-bool fzc_s_recover_force(struct fzc_score *s)
+bool fzc_s_give_up_unreadable(struct fzc_score *s)
 {
 	if (!must_be_ordered(s))
 		return false;
-	s->merge_force = true;
+	s->merge_gives_up = true;
 	return true;
 }
 
@@ -678,7 +682,7 @@ static void merge_failed(struct fzc_score *s, const struct fzc_copy_item *it)
 		      read ? "merging: reading" : "merging: writing to", -EIO);
 	if (it->result == FZC_COPY_EIO && must_be_ordered(s))
 		fzc_s_say(s,
-			  "merging: the staged content of block %llu cannot be read (recover by force gives up such blocks)",
+			  "merging: the staged content of block %llu cannot be read (recover give-up gives up such blocks)",
 			  (unsigned long long)it->block);
 	if (it->result == FZC_COPY_BAD)	/* and there is no room to note it */
 		fzc_s_say(s,
@@ -694,7 +698,7 @@ static void merge_copied(struct fzc_score *s)
 	for (it = s->copy.item; it < s->copy.item + s->copy.n; it++) {
 		/* only while there is somebody who can send it again, or by order */
 		if (it->result == FZC_COPY_EIO && s->merge_tries == MERGE_TRIES &&
-		    (s->link == FZC_SLINK_UP || s->merge_force))
+		    (s->link == FZC_SLINK_UP || s->merge_gives_up))
 			it->result = FZC_COPY_BAD;
 		if (it->result >= FZC_COPY_EIO || !note_damage(s, it)) {
 			merge_failed(s, it);
@@ -749,6 +753,13 @@ static bool pick_fold(struct fzc_score *s)
 	return true;
 }
 
+static bool fold_given_up(struct fzc_score *s, struct fzc_act *act, const char *why)
+{
+	fold_give_up(s, why);
+	act->kind = FZC_ACT_AGAIN;
+	return true;
+}
+
 static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 {
 	switch (s->fold_step) {
@@ -756,16 +767,12 @@ static bool fold_next(struct fzc_score *s, struct fzc_act *act)
 		/* what came before the abort is staged first */
 		if (s->sync_step != SYNC_IDLE || fzc_s_rx_busy(s))
 			return false;
-		if (s->fold_void) {
-			fold_give_up(s, "the volume is to be recovered");
-			return false;
-		}
+		if (s->fold_void)
+			return fold_given_up(s, act, "the volume is to be recovered");
 		if (s->merge_pause || fzc_s_grows(s, s->sb.stage_cur, FZC_COPY_BATCH))
 			return false;
-		if (!pick_fold(s)) {
-			fold_give_up(s, "no room to add one stage to the other");
-			return false;
-		}
+		if (!pick_fold(s))
+			return fold_given_up(s, act, "no room to add one stage to the other");
 		if (s->copy.n) {
 			s->fold_step = FOLD_COPY;
 			return fzc_act_copy(act, JOB_FOLD, &s->copy);
@@ -949,6 +956,7 @@ void fzc_s_done(struct fzc_score *s, const struct fzc_act *act, int err)
 		break;
 	case JOB_IN_FLUSH:
 		s->in_flushing = false;
+		s->wake = true;
 		s->lost |= !!err;
 		data_flushed(s, err);
 		fzc_intent_synced(&s->in, err);
@@ -1048,10 +1056,12 @@ void fzc_s_write_end(struct fzc_score *s, u64 first, u64 last)
 
 enum fzc_go fzc_s_flush_begin(struct fzc_score *s)
 {
-	if (!s->lost)
-		return FZC_GO_DATA;
-	s->lost = false;
-	return FZC_GO_FAIL;
+	if (s->lost) {
+		s->lost = false;
+		return FZC_GO_FAIL;
+	}
+	/* one of our own that is in flight may lose what this one then does not see */
+	return s->in_flushing ? FZC_GO_PARK : FZC_GO_DATA;
 }
 
 /* What a first copy brought and is not said to be durable the primary sends again. */

@@ -113,7 +113,7 @@ struct fzc_score {
 	bool merge_again;	/* what was merged may be lost: from the first block on */
 	bool merge_pause;
 	u8 merge_tries;		/* so often a slot could not be read */
-	bool merge_force;	/* then it counts as bad, though nobody sends its block again */
+	bool merge_gives_up;	/* then it counts as bad, though nobody sends its block again */
 	bool damaged_dirty;
 	bool damaged_busy;
 	bool overlay;		/* reads go through that stage */
@@ -226,7 +226,7 @@ bool fzc_s_recovered(const struct fzc_score *s);
  * By order: of a recovered volume, slots that cannot be read are given up from now on.
  * False: there is none that was tried for long enough.
  */
-bool fzc_s_recover_force(struct fzc_score *s);
+bool fzc_s_give_up_unreadable(struct fzc_score *s);
 
 void fzc_s_tick(struct fzc_score *s);
 bool fzc_s_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page *page);

@@ -118,14 +118,15 @@ struct fzc_abort {
  * FZC_IOC_RECOVER: make the secondary volume usable as its last committed
  * image.  Returns as soon as the device is readable as that image; it becomes
  * writable when the merge is done (FZC_WAIT_MERGED).  Of a volume that is recovered
- * FZC_RECOVER_FORCE gives up the blocks that the merge could not read for 30 seconds.
+ * FZC_RECOVER_GIVE_UP gives up blocks that the merge could not read for 30 seconds.
  *
  * Errors: ENODATA (no image yet), EISCONN (the primary is connected, and not
  * FZC_RECOVER_FORCE), EBUSY (the device is open, and not FZC_RECOVER_FORCE),
  * EALREADY (it is recovered, and there are no such blocks or not
- * FZC_RECOVER_FORCE), EOPNOTSUPP (device is a primary), EIO.
+ * FZC_RECOVER_GIVE_UP), EOPNOTSUPP (device is a primary), EIO.
  */
 #define FZC_RECOVER_FORCE	(1U << 0)
+#define FZC_RECOVER_GIVE_UP	(1U << 1)
 
 struct fzc_recover {
 	struct fzc_head head;

@@ -350,7 +350,7 @@ def test_orders(pair):
     message_refused(p, r"message thaw: expected freeze \[force\] \[label\], abort, or recover", "thaw")
     message_refused(p, "freeze: unexpected word b", "freeze", "a", "b")
     message_refused(p, "label: expected at most 63 characters", "freeze", "x" * 64)
-    message_refused(s, "recover: unexpected word now, expected force", "recover", "now")
+    message_refused(s, "recover: unexpected word now, expected force or give-up", "recover", "now")
     other = pair.table("secondary").replace("virtio-diffa", "virtio-diff").replace("virtio-diffb", "virtio-spare")
     refused(p, ["dmsetup", "load", NAME, "--table", other],
             "role secondary: the device is a primary; a table cannot change that")

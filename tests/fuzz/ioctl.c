@@ -47,7 +47,7 @@ static bool fields_are_good(u32 cmd, const void *arg)
 	case FZC_IOC_ABORT:
 		return ZERO(a->reserved);
 	case FZC_IOC_RECOVER:
-		return r->flags <= 1 && !r->pad && ZERO(r->reserved);
+		return r->flags <= 3 && !r->pad && ZERO(r->reserved);
 	case FZC_IOC_QUERY:
 		return !q->pad && ZERO(q->pad2) && ZERO(q->reserved);
 	default:

@@ -234,8 +234,8 @@ MUTANTS = [
      "	if (in->busy[r] == 0xffff || !fzc_map_test(&in->changed[in->sb->cur], block))",
      "	if (in->busy[r] == 0xffff)"),
     ("again-closing", "a write to one block does not take its region out of a closing", "intent.c",
-     "	if (in->state[r] == OPEN)\n		in->flags[r] &= LOOSE;\n	else if (in->state[r] != CLOSED ||",
-     "	if (in->state[r] == OPEN)\n		in->flags[r] &= LOOSE;\n	else if (in->state[r] == CLOSED &&"),
+     "	if (in->state[r] == OPEN && !held(in, r))\n		in->flags[r] &= LOOSE;\n	else if (in->state[r] != CLOSED ||",
+     "	if (in->state[r] == OPEN && !held(in, r))\n		in->flags[r] &= LOOSE;\n	else if (in->state[r] == CLOSED &&"),
 
     ("flaw-4", "the receipt comes before the data is on disk", "score.c",
      "		s->sync_due = s->dirty;\n", "		s->sync_due = 0;\n"),

@@ -126,6 +126,8 @@ MUTANTS = {"auth": [
     ("merge-overlap", "...nor one with a write at any time", "		p->merge_firm = true;\n", ""),
     ("merge-lax", "writes wait for a merge that cannot begin", "		p->wake |= p->merge_firm;\n		p->merge_firm = false;\n", ""),
     ("copy-failed", "a count of copied frames that could not be written counts", "fzc_p_copied(p, false);", "fzc_p_copied(p, true);"),
+], "pcore_io": [
+    ("flush-own", "a host's flush is passed on beside one of ours that may have failed", " && !p->r10_flushing && !p->sync_flushes)", ")"),
 ], "pcore_session": [
     ("copy-record", "what was copied counts with any write of the superblock", " || (recorded && x->record > p->sb_done))", ")"),
     ("pick-all", "without a transfer all blocks are looked at", " || p->xfers == FZC_MAX_XFERS ||", " ||"),
@@ -138,6 +140,7 @@ MUTANTS = {"auth": [
      "		;\n	fzc_map_move"),
     ("index-lost", "...is not written again", "	fzc_map_move(&s->todo, &s->dirty, U32_MAX);\n	s->next", "	fzc_map_move(&s->todo, NULL, U32_MAX);\n	s->next"),
 ], "score": [
+    ("flush-own-2", "a host's flush is passed on beside one of ours that may have failed", "	return s->in_flushing ? FZC_GO_PARK : FZC_GO_DATA;", "	return FZC_GO_DATA;"),
     ("start-merge-2", "a merge begins while the superblock says that nobody wrote", " || s->reads[!s->parity] || !s->sb_done)",
      " || s->reads[!s->parity])"),
     ("flush-again", "DURABLE is said after a second flush, the first has failed", "	if (s->ended)\n		return false;\n", ""),
@@ -154,7 +157,7 @@ MUTANTS = {"auth": [
     ("shown-early", "an image is shown before it is durable", "	sb->image = s->commit;\n", "	sb->image = s->shown = s->commit;\n"),
     ("damage-full", "more damage than can be noted is told as an I/O error", "	if (it->result == FZC_COPY_BAD)	/* and there", "	if (0)	/* and there"),
     ("fold-recover", "a recovery waits for a fold", "		if (s->fold_void) {", "		if (0) {"),
-    ("give-up", "what a recovered volume cannot read is given up without an order", "(s->link == FZC_SLINK_UP || s->merge_force))", "1)"),
+    ("give-up", "what a recovered volume cannot read is given up without an order", "(s->link == FZC_SLINK_UP || s->merge_gives_up))", "1)"),
 ], "intent": [
     ("slot-meta", "slots are not written again while meta fails", "	if (in->failed && !all_changed(in, first, last + 1))", "	if (in->failed)"),
     ("slot-failed", "slots are given up though what they tell is not durable elsewhere", "	in->loose |= in->ckpt_loose && in->ckpt_err;\n", ""),

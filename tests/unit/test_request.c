@@ -37,7 +37,7 @@ static void good(unsigned int cmd)
 		R.wait.what = FZC_WAIT_IMAGE;
 		R.wait.number = U64_MAX;
 	} else if (cmd == FZC_IOC_RECOVER) {
-		R.recover.flags = FZC_RECOVER_FORCE;
+		R.recover.flags = FZC_RECOVER_FORCE | FZC_RECOVER_GIVE_UP;
 	}
 }
 
@@ -150,7 +150,7 @@ TEST(request_fields)
 		CHECK(bit < 2 ? taken(FZC_IOC_FREEZE) : refused(FZC_IOC_FREEZE, flags));
 		good(FZC_IOC_RECOVER);
 		R.recover.flags = 1U << bit;
-		CHECK(bit < 1 ? taken(FZC_IOC_RECOVER) : refused(FZC_IOC_RECOVER, flags));
+		CHECK(bit < 2 ? taken(FZC_IOC_RECOVER) : refused(FZC_IOC_RECOVER, flags));
 	}
 	good(FZC_IOC_FREEZE);
 	R.freeze.label[FZC_LABEL_LEN - 1] = 'l';

@@ -19,6 +19,7 @@
 
 static const struct option options[] = {
 	{ "force", no_argument, NULL, 'f' },
+	{ "give-up", no_argument, NULL, 'g' },
 	{ "no-wait", no_argument, NULL, 'n' },
 	{ 0 }
 };
@@ -124,6 +125,8 @@ static int run(int argc, char **argv)
 	while ((opt = getopt_long(argc, argv, "", options, NULL)) != -1) {
 		if (opt == 'f')
 			flags |= FZC_RECOVER_FORCE;
+		else if (opt == 'g')
+			flags |= FZC_RECOVER_GIVE_UP;
 		else if (opt == 'n')
 			wait = false;
 		else
@@ -138,15 +141,16 @@ static int run(int argc, char **argv)
 
 const struct verb verb_recover = {
 	.name = "recover",
-	.args = "NAME [--force] [--no-wait]",
+	.args = "NAME [--force] [--give-up] [--no-wait]",
 	.summary = "make a secondary usable as its last committed image",
 	.help =
 	"On the secondary, when the primary is gone. The device can be read at once, and\n"
 	"written when the image is merged, which is waited for. The lines on stdout mount\n"
 	"what was found on it, first read-only, then for good.\n"
 	"\n"
-	"  --force     although the primary is connected or the device is open; if it is\n"
-	"              recovered: give up blocks that the merge could not read for 30 seconds\n"
+	"  --force     although the primary is connected or the device is open\n"
+	"  --give-up   if it is recovered: give up blocks that its merge could not read for\n"
+	"              30 seconds; they read as EIO from then on\n"
 	"  --no-wait   return as soon as it is readable\n"
 	"\n"
 	"Afterwards the old primary is refused. Until failback exists, start over with\n"
