@@ -68,7 +68,7 @@ BUGS = [
     ("request-reserved", "the last reserved word of a request may be used", "ioctl", 1000000,
      "request.c", "reserved[2] | reserved[3];", "reserved[2];"),
     ("request-flags", "a recovery may have flags that nobody knows", "ioctl", 100000, "request.c",
-     "	if (r->flags & ~FZC_RECOVER_FORCE)", "	if (0)"),
+     "	if (r->flags & ~(FZC_RECOVER_FORCE | FZC_RECOVER_GIVE_UP))", "	if (0)"),
     ("request-label", "the label of a freeze need not end", "ioctl", 1000000, "request.c",
      "	if (strnlen(f->label, sizeof(f->label)) == sizeof(f->label))", "	if (0)"),
     ("request-what", "a request may wait for what there is not", "ioctl", 100000, "request.c",

@@ -156,7 +156,7 @@ MUTANTS = {"auth": [
     ("copy-outside", "...and what a first copy brought is said to be durable", "	s->sync_err = err;	/* if one is running */\n", ""),
     ("shown-early", "an image is shown before it is durable", "	sb->image = s->commit;\n", "	sb->image = s->shown = s->commit;\n"),
     ("damage-full", "more damage than can be noted is told as an I/O error", "	if (it->result == FZC_COPY_BAD)	/* and there", "	if (0)	/* and there"),
-    ("fold-recover", "a recovery waits for a fold", "		if (s->fold_void) {", "		if (0) {"),
+    ("fold-recover", "a recovery waits for a fold", "		if (s->fold_void)\n", "		if (0)\n"),
     ("give-up", "what a recovered volume cannot read is given up without an order", "(s->link == FZC_SLINK_UP || s->merge_gives_up))", "1)"),
 ], "intent": [
     ("slot-meta", "slots are not written again while meta fails", "	if (in->failed && !all_changed(in, first, last + 1))", "	if (in->failed)"),
