@@ -13,7 +13,7 @@ import sys
 HERE = pathlib.Path(__file__).resolve().parent
 CORE = HERE.parent.parent / "dm-freezecopy/core"
 CTL = HERE.parent.parent / "tools/freezectl"
-CFLAGS = ["-std=gnu11", "-O1", "-g", "-w", "-fsanitize=address,undefined", f"-I{HERE}", f"-I{CORE}"]
+CFLAGS = ["-std=gnu11", "-O1", "-w", "-fsanitize=address,undefined", f"-I{HERE}", f"-I{CORE}"]
 PARTS = [*HERE.glob("*.c"), *CORE.glob("*.c"), CTL / "cipher.c"]
 
 # file of the core: (name, what is broken, its text, replacement)
