@@ -201,6 +201,16 @@ class Load:
             raise vm.CommandError(self.machine.report(str(r)))
         return r.out.strip().partition(" ")[2]
 
+    def wait_begun(self, timeout=30):
+        """Until it can be told something, or has ended."""
+        end = time.monotonic() + timeout * vm.SLOW
+        while self.job.running and time.monotonic() < end:
+            if self.machine.run(["fzload", "ctl", "--volume", self.volume, "stats"], check=False).ok:
+                return
+            time.sleep(0.1)
+        if not self.job.running:
+            self.wait()
+
     def freeze(self, *words, name=NAME):
         return int(self.ctl("freeze", name, *words))
 
@@ -361,9 +371,7 @@ class Pair:
         for key, value in options.items():
             argv += ["--" + key.replace("_", "-"), value]
         load = Load(machine, machine.background(argv), volume)
-        time.sleep(0.3)
-        if not load.job.running:
-            load.wait()
+        load.wait_begun()
         return load
 
     def dump(self, side, device=DEVICE, name=None, how="iflag=direct"):
