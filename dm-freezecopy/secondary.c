@@ -353,7 +353,8 @@ static int may_recover(struct fzc_dev *dev, u32 how, char *why)
 	}
 	spin_unlock_irq(&dev->lock);
 	/* the blocks of one that is in use can be given up */
-	if (!r && !(how & FZC_RECOVER_GIVE_UP && recovered(dev)) && atomic_read(&dm_disk(dev->md)->part0->bd_openers)) {
+	if (!r && !(how & FZC_RECOVER_GIVE_UP && recovered(dev)) &&
+	    atomic_read(&dm_disk(dev->md)->part0->bd_openers)) {
 		strscpy(why, "the device is open (force recovers all the same)", FZC_REASON_LEN);
 		r = -EBUSY;
 	}
@@ -467,7 +468,8 @@ static bool merged(struct fzc_dev *dev)
 	struct fzc_score *s = &fzc_secondary_of(dev)->core;
 
 	return !fzc_s_merging(s) &&
-	       !(s->sb.flags & FZC_SB_RECOVERED && test_bit(GD_READ_ONLY, &dm_disk(dev->md)->state));
+	       !(s->sb.flags & FZC_SB_RECOVERED &&
+		 test_bit(GD_READ_ONLY, &dm_disk(dev->md)->state));
 }
 
 static int secondary_reached(struct fzc_dev *dev, u32 what, u64 number)

@@ -532,11 +532,13 @@ static void finish(void)
 /* Its FLUSH: what it wrote since the one before is durable, or it is told. */
 static void flush_recovered(const u64 *at, u32 from, u32 to)
 {
-	u32 end = W.step + 20000, i, later;
+	u32 end = W.step + 20000, deaths = W.s_deaths, i, later;
 	enum fzc_go go;
 
 	while ((go = fzc_s_flush_begin(&W.s)) == FZC_GO_PARK && W.step < end)
 		step();
+	if (W.s_deaths != deaths)	/* a planned one: what was not flushed may be lost */
+		return;
 	if (go == FZC_GO_PARK)
 		fail("P3: a flush of the recovered volume waits for ever");
 	if (go == FZC_GO_FAIL) {
@@ -558,7 +560,7 @@ static void flush_recovered(const u64 *at, u32 from, u32 to)
 static void recover(void)
 {
 	u64 number, first, at[WRITES];
-	u32 end = W.step + 20000, s, n, since = 0;
+	u32 end = W.step + 20000, s, n, since = 0, deaths;
 	const struct image *im = NULL;
 
 	W.recovering = true;
@@ -626,13 +628,15 @@ static void recover(void)
 			fail("the recovered volume takes no writes");
 			return;
 		}
+		deaths = W.s_deaths;
 		disk_write(&W.sd[FZC_DATA], first * SPB, 1, &val, false);
 		fzc_s_write_end(&W.s, first, first);
 		at[n] = first;
 		for (end = W.step + below(400); W.step < end;)
 			step();
-		if (chance(40)) {
+		if (chance(40))
 			s_crash(keep_style());
+		if (W.s_deaths != deaths) {
 			since = n + 1;	/* what was not flushed may be lost */
 		} else if (chance(50)) {
 			flush_recovered(at, since, n);

@@ -327,6 +327,7 @@ void s_crash(u32 keep)
 		W.sc = NULL;
 		conn_put(c);
 	}
+	W.s_deaths++;
 	W.s_drops = false;
 	W.sstate = DOWN;
 	W.s_want_stop = false;

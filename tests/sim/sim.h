@@ -345,6 +345,7 @@ struct world {
 	u32 freeze_at;		/* step at which the gate was closed, 0: no */
 	bool recovering;
 	bool recovered_checked;
+	u32 s_deaths;		/* of the secondary */
 	u64 rec_val[MAX_SECTORS];	/* after recovery: what its host wrote */
 	u64 rot_block;		/* a staged slot that rotted; U64_MAX: none */
 
