@@ -616,6 +616,7 @@ static void recover(void)
 			     (unsigned long long)im->val[s]);
 	W.recovered_checked = true;
 	/* what its host writes is tracked from here on, over power cuts */
+	deaths = W.s_deaths;
 	for (n = 0; n < WRITES && !W.failed; n++) {
 		const u64 val = WROTE + n;
 
@@ -628,7 +629,6 @@ static void recover(void)
 			fail("the recovered volume takes no writes");
 			return;
 		}
-		deaths = W.s_deaths;
 		disk_write(&W.sd[FZC_DATA], first * SPB, 1, &val, false);
 		fzc_s_write_end(&W.s, first, first);
 		at[n] = first;
@@ -638,6 +638,7 @@ static void recover(void)
 			s_crash(keep_style());
 		if (W.s_deaths != deaths) {
 			since = n + 1;	/* what was not flushed may be lost */
+			deaths = W.s_deaths;
 		} else if (chance(50)) {
 			flush_recovered(at, since, n);
 			since = n + 1;
