@@ -111,8 +111,6 @@ MUTANTS = [
      "		fzc_intent_add(&p->in, *fzc_slot_block(&p->slots, slot));", "		;"),
     ("slot-part", "no region is opened for a write of which a part goes in place", "pcore_io.c",
      "			else\n				*in_place = true;", "			else\n				*in_place |= b == first;"),
-    ("slot-copy", "...nor for one to a slot in the first copy", "pcore_io.c",
-     "	in_place |= !!(p->sb.flags & FZC_SB_FIRST_COPY);\n", ""),
     ("start-flush", "what is read at a start need not be durable", "primary.c",
      "	disk_flush(&W.pd[FZC_DIFF]);\n", ""),
     ("index-lost", "index pages that a flush may have lost are not written again", "slots.c",

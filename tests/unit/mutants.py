@@ -127,6 +127,7 @@ MUTANTS = {"auth": [
     ("merge-lax", "writes wait for a merge that cannot begin", "		p->wake |= p->merge_firm;\n		p->merge_firm = false;\n", ""),
     ("copy-failed", "a count of copied frames that could not be written counts", "fzc_p_copied(p, false);", "fzc_p_copied(p, true);"),
 ], "pcore_io": [
+    ("slot-copy", "a write to slots opens no region in the first copy either", "	in_place |= !!(p->sb.flags & FZC_SB_FIRST_COPY);\n", ""),
     ("flush-own", "a host's flush is passed on beside one of ours that may have failed", " && !p->r10_flushing && !p->sync_flushes)", ")"),
 ], "pcore_session": [
     ("copy-record", "what was copied counts with any write of the superblock", " || (recorded && x->record > p->sb_done))", ")"),

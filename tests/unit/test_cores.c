@@ -1316,6 +1316,28 @@ TEST(cores_first_copy_is_cut_off)
 	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks);
 }
 
+/* What it brings is on the secondary's DATA, and not void after a crash as what is staged. */
+TEST(cores_slots_in_the_first_copy)
+{
+	u32 n;
+
+	first_copy();
+	for (n = 0; n < 8; n++)
+		CHECK(copy_run());
+	fzc_intent_close_all(&P.in);
+	settle();
+	CHECK(P.sb.flags & FZC_SB_COPIED);
+	CHECK(write_begin(0, 7) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 0, 7, 0, false);
+	CHECK(!cut(false));
+	fzc_intent_close_all(&P.in);
+	settle();
+	CHECK(!P.in.active.count);
+	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
+	settle();
+	CHECK(P.in.active.count == 1 && fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_MIXED);
+}
+
 TEST(cores_first_copy_has_no_more_left_than_there_is)
 {
 	struct fzc_xfer *x;
