@@ -67,9 +67,8 @@ extern const struct fzc_role_ops fzc_secondary_role;
 
 /*
  * Figure 9.  Returns when the volume is readable as its last image for good.
- * Holds the device's state for as long; sleeps.
+ * Holds the device's state for as long; sleeps.  @how: FZC_RECOVER_...
  */
-/* @how: FZC_RECOVER_... */
 int fzc_secondary_recover(struct fzc_dev *dev, u32 how, u64 *number, char *why);
 
 /* Between the files of the secondary. */

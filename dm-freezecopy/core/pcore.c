@@ -89,7 +89,7 @@ int fzc_p_freeze(struct fzc_pcore *p, const struct fzc_img *img, bool force)
 		fzc_p_say(p, "the last generation is still being put away");
 		return -EAGAIN;
 	}
-	p->diff_failed = false;	/* likewise */
+	p->diff_failed = false;	/* nothing is in it: it gets another chance */
 	p->freezing = *img;
 	p->freezing.number = fzc_p_next_number(p);
 	p->gate_closed = true;
@@ -165,7 +165,7 @@ void fzc_p_try_cut(struct fzc_pcore *p)
 	p->all_sent = false;
 	p->r10_flushed = false;
 	fzc_p_event(p, FZC_EVENT_CUT);
-	fzc_p_pace_cut(p);
+	fzc_p_pace_cut(p, 0);
 	open_gate(p);
 }
 
@@ -615,7 +615,7 @@ static void merge_step(struct fzc_pcore *p)
 	end_batch(p, p->sync_err);
 	if (p->slots.used)
 		return;
-	p->diff_failed = false;	/* with nothing in it, it gets another chance */
+	p->diff_failed = false;	/* likewise */
 	fzc_p_event(p, FZC_EVENT_MERGED);
 }
 

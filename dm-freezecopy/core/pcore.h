@@ -197,6 +197,7 @@ struct fzc_pcore {
 	/* loading, formatting, stopping */
 	u8 load_step;
 	u32 load_page;
+	u32 load_diverted;	/* frozen blocks with a slot, in the index pages so far */
 	bool fresh;		/* meta is being formatted */
 	u8 format_step;
 	u8 format_busy;
@@ -347,7 +348,8 @@ void fzc_p_give_way(struct fzc_pcore *p, const char *why);
 void fzc_p_trouble(struct fzc_pcore *p, bool *failed, const char *what, int err);
 void fzc_p_data_lost(struct fzc_pcore *p, int err);
 void fzc_p_finish(struct fzc_pcore *p);
-void fzc_p_pace_cut(struct fzc_pcore *p);
+/* @diverted frozen blocks have a slot, as after a restart. */
+void fzc_p_pace_cut(struct fzc_pcore *p, u32 diverted);
 enum fzc_go fzc_p_divert(struct fzc_pcore *p, u64 first, u64 last, u32 need, bool late);
 bool fzc_p_scarce(const struct fzc_pcore *p);
 void fzc_p_unwant(struct fzc_pcore *p, u64 first, u64 last);

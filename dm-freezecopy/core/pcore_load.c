@@ -75,6 +75,23 @@ static void load_once(struct fzc_pcore *p, struct fzc_map *map, const struct fzc
 		fzc_map_import(map, (u64)n * FZC_BODY, page->body, FZC_BODY);
 }
 
+/* Frozen blocks that have a slot are counted page by page: the start is under a lock. */
+static int load_index(struct fzc_pcore *p, struct fzc_load *load, const struct fzc_page *a,
+		      const struct fzc_page *b)
+{
+	u32 end = fzc_slots_page_end(&p->slots, load->page), slot;
+	int err;
+
+	err = fzc_load_index(&p->slots, &p->sb, p->sb.log[0], p->geo.blocks, &p->seq, load, a, b,
+			     p->reason);
+	if (err)
+		return err;
+	for (slot = fzc_slots_next(&p->slots, load->page * FZC_INDEX_ENTRIES); slot < end;
+	     slot = fzc_slots_next(&p->slots, slot + 1))
+		p->load_diverted += fzc_map_test(&p->frozen, *fzc_slot_block(&p->slots, slot));
+	return 0;
+}
+
 int fzc_p_load_give(struct fzc_pcore *p, struct fzc_load *load, const struct fzc_page *a,
 		    const struct fzc_page *b)
 {
@@ -107,8 +124,7 @@ int fzc_p_load_give(struct fzc_pcore *p, struct fzc_load *load, const struct fzc
 		load_once(p, &p->frozen, a, load->page);
 		return 0;
 	default:
-		return fzc_load_index(&p->slots, &p->sb, p->sb.log[0], p->geo.blocks, &p->seq, load,
-				      a, b, p->reason);
+		return load_index(p, load, a, b);
 	}
 }
 
@@ -176,7 +192,7 @@ int fzc_p_start(struct fzc_pcore *p)
 	if (p->sb.flags & FZC_SB_FOLDING)
 		fzc_intent_fold(&p->in);
 	if (p->phase == FZC_PHASE_DELIVER)
-		fzc_p_pace_cut(p);
+		fzc_p_pace_cut(p, p->load_diverted);
 	/* clean is removed before the first write */
 	p->sb.flags &= ~FZC_SB_CLEAN;
 	fzc_note_devices(&p->sb, &p->opts);

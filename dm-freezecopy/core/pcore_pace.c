@@ -37,14 +37,10 @@ bool fzc_p_scarce(const struct fzc_pcore *p)
 	return below(p, SCARCE * reserve(p));
 }
 
-void fzc_p_pace_cut(struct fzc_pcore *p)
+void fzc_p_pace_cut(struct fzc_pcore *p, u32 diverted)
 {
-	u32 room = fzc_slots_free(&p->slots), slot;
+	u32 room = fzc_slots_free(&p->slots) + diverted;
 
-	/* after a restart some have one */
-	for (slot = fzc_slots_next(&p->slots, 0); slot < p->slots.nslots;
-	     slot = fzc_slots_next(&p->slots, slot + 1))
-		room += fzc_map_test(&p->frozen, *fzc_slot_block(&p->slots, slot));
 	p->paced = false;
 	p->pacing = false;
 	p->wants = 0;

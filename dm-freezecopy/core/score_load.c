@@ -115,15 +115,14 @@ static int load_index(struct fzc_score *s, struct fzc_load *load, const struct f
 {
 	u8 i = load->step - LOAD_INDEX_A;
 	struct fzc_slots *slots = &s->stage[i];
-	u32 first = load->page * FZC_INDEX_ENTRIES, slot;
+	u32 end = fzc_slots_page_end(slots, load->page), slot;
 	int err;
 
 	err = fzc_load_index(slots, &s->sb, s->sb.log[i], s->geo.blocks, &s->seq, load, a, b,
 			     s->reason);
 	if (err)
 		return err;
-	for (slot = fzc_slots_next(slots, first);
-	     slot < slots->nslots && slot - first < FZC_INDEX_ENTRIES;
+	for (slot = fzc_slots_next(slots, load->page * FZC_INDEX_ENTRIES); slot < end;
 	     slot = fzc_slots_next(slots, slot + 1))
 		fzc_map_set(&s->staged[i], *fzc_slot_block(slots, slot));
 	return 0;

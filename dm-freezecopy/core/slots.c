@@ -388,7 +388,7 @@ void fzc_slots_sync_failed(struct fzc_slots *s)
 	s->next = 0;
 	for (p = fzc_map_next(&s->dirty, 0); p < s->dirty.nbits;
 	     p = fzc_map_next(&s->dirty, p + 1)) {
-		end = min_t(u64, (p + 1) * FZC_INDEX_ENTRIES, s->nslots);
+		end = fzc_slots_page_end(s, p);
 		slot = fzc_slots_next(s, p * FZC_INDEX_ENTRIES);
 		for (; slot < end; slot = fzc_slots_next(s, slot + 1)) {
 			u8 *flags = fzc_slot_flags(s, slot);
@@ -456,11 +456,10 @@ static void encode_slot(struct fzc_slots *s, u32 slot, struct fzc_index_entry *e
 
 void fzc_slots_encode(struct fzc_slots *s, u32 page, struct fzc_index_body *body)
 {
-	u32 first = page * FZC_INDEX_ENTRIES, slot;
+	u32 first = page * FZC_INDEX_ENTRIES, end = fzc_slots_page_end(s, page), slot;
 
 	memset(body, 0, sizeof(*body));
-	for (slot = fzc_slots_next(s, first); slot < s->nslots && slot - first < FZC_INDEX_ENTRIES;
-	     slot = fzc_slots_next(s, slot + 1))
+	for (slot = fzc_slots_next(s, first); slot < end; slot = fzc_slots_next(s, slot + 1))
 		encode_slot(s, slot, &body->entry[slot - first]);
 }
 

@@ -164,6 +164,11 @@ static inline u8 fzc_slot_state(const struct fzc_slots *s, u32 slot)
 
 /* First slot >= @from that is not FREE, or nslots. */
 u32 fzc_slots_next(const struct fzc_slots *s, u32 from);
+/* The slot behind the last that index page @page is for. */
+static inline u32 fzc_slots_page_end(const struct fzc_slots *s, u32 page)
+{
+	return min_t(u64, (page + 1ULL) * FZC_INDEX_ENTRIES, s->nslots);
+}
 
 /* A FILLING slot for @block, which has none; FZC_NO_SLOT when none is ready. */
 u32 fzc_slots_alloc(struct fzc_slots *s, u64 block);
