@@ -92,12 +92,16 @@ link() {
 	esac
 }
 
+tcp_server() {
+	iperf3 -s -p 5201 >/dev/null 2>&1 &	# not -1: an attempt that fails would be its one
+	server=$!
+}
+
 # tcp CASE BYTES WORD...: bytes a second of a bare TCP stream over it
 tcp() {
 	tcp_case=$1 tcp_bytes=$2
 	shift 2
-	iperf3 -s -p 5201 >/dev/null 2>&1 &	# not -1: an attempt that fails would be its one
-	server=$!
+	tcp_server
 	rate=
 	until [ "$rate" ]; do
 		iperf3 -c 127.0.0.1 -p 5201 -n "$tcp_bytes" -J "$@" >/tmp/iperf 2>&1 || sleep 0.1
@@ -110,8 +114,7 @@ tcp() {
 
 # A bare TCP stream that lasts, until stream_end.
 stream() {
-	iperf3 -s -p 5201 >/dev/null 2>&1 &
-	server=$!
+	tcp_server
 	(until iperf3 -c 127.0.0.1 -p 5201 -t 3600 >/dev/null 2>&1; do sleep 0.1; done) &
 	client=$!
 	until ss -Htn state established 'dport = :5201' | grep -q .; do sleep 0.1; done

@@ -133,6 +133,20 @@ static void carry_out(struct side *n, struct fzc_act *act)
 	}
 }
 
+/* Until an action of this kind, which is not carried out. */
+static bool next_of(struct side *n, struct fzc_act *act, u8 kind)
+{
+	u32 i = 0;
+
+	while (i++ < 10000 && (n->second ? fzc_s_next(&S, act, &page) :
+					   fzc_p_next(&P, act, &page))) {
+		if (act->kind == kind)
+			return true;
+		carry_out(n, act);
+	}
+	return false;
+}
+
 /* All that both have to do without each other. */
 static void settle(void)
 {
@@ -465,9 +479,7 @@ TEST(cores_tags_before_durable)
 	CHECK_OR_RETURN(rx);
 	fzc_s_data_done(&S, rx, crc, 0);
 	B.tags_err = -EIO;
-	while (fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_DROP)
-		carry_out(&B, &act);
-	CHECK(act.kind == FZC_ACT_DROP);
+	CHECK(next_of(&B, &act, FZC_ACT_DROP));
 	CHECK(B.tags && !S.durable && S.stage_failed && strstr(S.reason, "writing tags to"));
 	B.tags_err = 0;
 	part();
@@ -619,9 +631,7 @@ TEST(cores_frames_after_all_sent)
 	S.opts.verify = true;
 	m = freeze_of(0, 4);
 	CHECK(!fzc_s_rx(&S, &m));
-	while (fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_COPY)
-		carry_out(&B, &act);
-	CHECK(act.kind == FZC_ACT_COPY && S.commit.number == m.image.number);
+	CHECK(next_of(&B, &act, FZC_ACT_COPY) && S.commit.number == m.image.number);
 	CHECK(freeze_frame(m, FZC_MSG_ALL_SENT, "is being committed") == -EPROTO);
 	CHECK(freeze_frame(m, FZC_MSG_ABORT, "is being committed") == -EPROTO);
 	CHECK(!fzc_s_data(&S, S.frames + 1, m.image.number, 9, 1, 0));
@@ -865,17 +875,23 @@ TEST(cores_writes_to_slots_wait_for_a_tick_at_most)
 	CHECK(!P.slots.used);
 }
 
-/* A primary that was stopped with a slot in use. */
-static void diverted_and_stopped(void)
+static void stop_p(void)
 {
 	static const u8 hash[32] = { 1 };
 
-	diverted();
 	part();
 	memcpy(A.opts.data_hash, hash, 32);
 	fzc_p_stop(&P, hash);
 	settle();
-	CHECK(fzc_p_stopped(&P) && P.slots.used == 1);
+	CHECK(fzc_p_stopped(&P) && !P.stop_failed);
+}
+
+/* A primary that was stopped with a slot in use. */
+static void diverted_and_stopped(void)
+{
+	diverted();
+	stop_p();
+	CHECK(P.slots.used == 1);
 }
 
 /* Or the next start finds that somebody wrote to it since. */
@@ -1026,13 +1042,24 @@ TEST(cores_flush_beside_one_of_ours)
 	paired(64);
 	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_DATA);
 	fzc_p_sync(&P);
-	while (fzc_p_next(&P, &act, &page) && act.kind != FZC_ACT_FLUSH)
-		carry_out(&A, &act);
-	CHECK(act.kind == FZC_ACT_FLUSH && act.dev == FZC_DATA);
+	CHECK(next_of(&A, &act, FZC_ACT_FLUSH) && act.dev == FZC_DATA);
 	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_MIXED);
 	done(&A, &act, -EIO);
 	settle();
 	CHECK(P.sync_ended >= ticket && fzc_p_flush_end(&P, 0) == -EIO);
+}
+
+/* A secondary that is recovered, and its host has written block 0. */
+static void recovered_and_written(void)
+{
+	paired(64);
+	part();
+	CHECK(!fzc_s_recover(&S));
+	settle();
+	CHECK(fzc_s_write_begin(&S, 0, 0) == FZC_GO_PARK);
+	settle();
+	CHECK(fzc_s_write_begin(&S, 0, 0) == FZC_GO_DATA);
+	fzc_s_write_end(&S, 0, 0);
 }
 
 TEST(cores_flush_of_a_recovered_volume_beside_one_of_ours)
@@ -1040,37 +1067,15 @@ TEST(cores_flush_of_a_recovered_volume_beside_one_of_ours)
 	struct fzc_act act = { };
 	u32 i;
 
-	paired(64);
-	part();
-	CHECK(!fzc_s_recover(&S));
-	settle();
-	if (fzc_s_write_begin(&S, 0, 0) == FZC_GO_PARK)
-		settle();
-	CHECK(fzc_s_write_begin(&S, 0, 0) == FZC_GO_DATA);
-	fzc_s_write_end(&S, 0, 0);
-	for (i = 0; i < 3 && act.kind != FZC_ACT_FLUSH; i++) {
+	recovered_and_written();
+	fzc_s_tick(&S);
+	for (i = 0; i < 3 && !next_of(&B, &act, FZC_ACT_FLUSH); i++)
 		fzc_s_tick(&S);
-		while (fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_FLUSH)
-			carry_out(&B, &act);
-	}
 	CHECK(act.kind == FZC_ACT_FLUSH && act.dev == FZC_DATA);
 	CHECK(fzc_s_flush_begin(&S) == FZC_GO_PARK);
 	done(&B, &act, -EIO);
 	CHECK(S.wake && fzc_s_flush_begin(&S) == FZC_GO_FAIL);
 	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA);
-}
-
-/* Until an action of this kind, which is not carried out. */
-static bool next_of(struct fzc_act *act, u8 kind)
-{
-	u32 n = 0;
-
-	while (n++ < 10000 && fzc_p_next(&P, act, &page)) {
-		if (act->kind == kind)
-			return true;
-		carry_out(&A, act);
-	}
-	return false;
 }
 
 /* A flush of data that is under way while blocks are merged, and fails, may lose these. */
@@ -1080,7 +1085,7 @@ TEST(cores_merge_beside_a_flush_that_fails)
 
 	diverted();
 	fzc_p_sync(&P);
-	CHECK(next_of(&flush, FZC_ACT_FLUSH) && flush.dev == FZC_DATA);
+	CHECK(next_of(&A, &flush, FZC_ACT_FLUSH) && flush.dev == FZC_DATA);
 	P.merge_hold = false;
 	while (!A.copies && fzc_p_next(&P, &act, &page))
 		carry_out(&A, &act);
@@ -1100,7 +1105,7 @@ TEST(cores_flush_fails_beside_a_merge)
 
 	diverted();
 	P.merge_hold = false;
-	CHECK(next_of(&copied, FZC_ACT_COPY));
+	CHECK(next_of(&A, &copied, FZC_ACT_COPY));
 	CHECK(fzc_p_flush_end(&P, -EIO) == -EIO);
 	carry_out(&A, &copied);
 	settle();
@@ -1118,10 +1123,10 @@ TEST(cores_waits_for_the_flush_after_one_that_fails)
 
 	diverted();
 	fzc_p_sync(&P);
-	CHECK(next_of(&flush, FZC_ACT_FLUSH));
+	CHECK(next_of(&A, &flush, FZC_ACT_FLUSH));
 	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_MIXED);
 	done(&A, &flush, -EIO);
-	CHECK(next_of(&act, FZC_ACT_SYNCED) && act.ticket >= ticket && act.err);
+	CHECK(next_of(&A, &act, FZC_ACT_SYNCED) && act.ticket >= ticket && act.err);
 }
 
 /* meta fails: what is in slots already can be written again. */
@@ -1398,13 +1403,7 @@ TEST(cores_abort_before_the_cut_says_why)
 
 static void restart(void)
 {
-	static const u8 hash[32] = { 1 };
-
-	part();
-	memcpy(A.opts.data_hash, hash, 32);
-	fzc_p_stop(&P, hash);
-	settle();
-	CHECK(fzc_p_stopped(&P) && !P.stop_failed);
+	stop_p();
 	CHECK(!boot_p());
 	settle();
 }
@@ -1431,10 +1430,8 @@ TEST(cores_not_short_of_slots_after_a_restart)
 	fzc_p_write_end(&P, 0, 29, 0, false);
 	CHECK(!cut(false) && !P.short_by);
 	settle();
-	for (b = 0; b < 28; b++) {
-		CHECK(write_begin(b, b) == FZC_GO_MIXED);
-		fzc_p_write_end(&P, b, b, 0, false);
-	}
+	for (b = 0; b < 28; b++)
+		write_slot(b);
 	restart();
 	CHECK(P.phase == FZC_PHASE_DELIVER && P.slots.used == 28 && !P.short_by);
 }
@@ -1483,15 +1480,7 @@ TEST(cores_lost_by_a_recovered_volume)
 {
 	u32 i;
 
-	paired(64);
-	part();
-	CHECK(!fzc_s_recover(&S));
-	settle();
-	if (fzc_s_write_begin(&S, 0, 0) == FZC_GO_PARK) {
-		settle();
-		CHECK(fzc_s_write_begin(&S, 0, 0) == FZC_GO_DATA);
-	}
-	fzc_s_write_end(&S, 0, 0);
+	recovered_and_written();
 	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && !fzc_s_flush_end(&S, 0));
 	/* one that the host asked for is told to it alone */
 	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA && fzc_s_flush_end(&S, -EIO) == -EIO);
@@ -1544,16 +1533,14 @@ TEST(cores_first_copy_beside_a_flush_from_outside)
 {
 	struct fzc_act flush;
 	struct fzc_rx *rx;
-	u32 crc[1] = { 7 }, n = 0;
+	u32 crc[1] = { 7 };
 
 	first_copy();
 	B.nsent = B.seen = 0;
 	rx = fzc_s_data(&S, 1, S.sb.building, 5, 1, FZC_WIRE_DIRECT);
 	CHECK_OR_RETURN(rx);
 	fzc_s_data_done(&S, rx, crc, 0);
-	while (n++ < 1000 && fzc_s_next(&S, &flush, &page) && flush.kind != FZC_ACT_FLUSH)
-		carry_out(&B, &flush);
-	CHECK(flush.kind == FZC_ACT_FLUSH && flush.dev == FZC_DATA);
+	CHECK(next_of(&B, &flush, FZC_ACT_FLUSH) && flush.dev == FZC_DATA);
 	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA);
 	CHECK(fzc_s_flush_end(&S, -EIO) == -EIO);
 	carry_out(&B, &flush);
@@ -1569,7 +1556,6 @@ TEST(cores_frames_after_the_end)
 {
 	struct fzc_msg m, abort = { .type = FZC_MSG_ABORT };
 	struct fzc_act act;
-	u32 n = 0;
 
 	paired(64);
 	S.opts.verify = true;
@@ -1578,9 +1564,7 @@ TEST(cores_frames_after_the_end)
 	m.frames = S.frames;
 	abort.image = m.image;
 	CHECK(!fzc_s_rx(&S, &m));
-	while (n++ < 1000 && fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_COPY)
-		carry_out(&B, &act);
-	CHECK(act.kind == FZC_ACT_COPY);
+	CHECK(next_of(&B, &act, FZC_ACT_COPY));
 	B.copy_result = FZC_COPY_BAD;
 	carry_out(&B, &act);
 	CHECK(S.ended && S.verify_bad);
@@ -1619,16 +1603,13 @@ TEST(cores_recovery_ends_a_fold)
 {
 	struct fzc_msg m, abort = { .type = FZC_MSG_ABORT };
 	struct fzc_act act;
-	u32 n = 0;
 
 	paired(64);
 	m = freeze_of(0, 4);
 	CHECK(data(m.image.number + 1, 10, 4));
 	abort.image = m.image;
 	CHECK(!fzc_s_rx(&S, &abort));
-	while (n++ < 1000 && fzc_s_next(&S, &act, &page) && act.kind != FZC_ACT_COPY)
-		carry_out(&B, &act);
-	CHECK(act.kind == FZC_ACT_COPY && S.fold_step);
+	CHECK(next_of(&B, &act, FZC_ACT_COPY) && S.fold_step);
 	part();
 	CHECK(!fzc_s_idle(&S));
 	fzc_s_recover_expected(&S);

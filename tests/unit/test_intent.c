@@ -73,11 +73,12 @@ static void carry_out(void)
 	}
 }
 
-static void end_checkpoint(void)
+/* The running checkpoint, up to this step of it. */
+static void checkpoint_until(u8 step)
 {
 	struct fzc_act act;
 
-	while (G.in.ckpt != FZC_CKPT_IDLE) {
+	while (G.in.ckpt != step) {
 		if (fzc_intent_next(&G.in, &act, &G.page))
 			fzc_intent_done(&G.in, &act, 0);
 		else
@@ -282,12 +283,7 @@ TEST(intent_flags_are_cleared_while_regions_are_wanted)
 	set_up();
 	CHECK(waits(0));
 	fzc_intent_close_all(&G.in);
-	while (G.in.ckpt != FZC_CKPT_CLEAR) {
-		if (fzc_intent_next(&G.in, &act, &G.page))
-			fzc_intent_done(&G.in, &act, 0);
-		else
-			fzc_intent_synced(&G.in, 0);
-	}
+	checkpoint_until(FZC_CKPT_CLEAR);
 	CHECK(fzc_intent_next(&G.in, &act, &G.page) && act.job == FZC_JOB_REGIONS);
 	CHECK(fzc_intent_enter(&G.in, size(), size()) == FZC_GO_PARK);
 	fzc_intent_done(&G.in, &act, 0);
@@ -311,7 +307,7 @@ TEST(intent_room_for_a_wide_write)
 	CHECK(!fzc_intent_next(&G.in, &(struct fzc_act){ }, &G.page) && G.in.sync_wanted);
 	for (r = 1; r < G.geo.max_open; r++)	/* all but one are written again */
 		waits(r * size() + 1);
-	end_checkpoint();
+	checkpoint_until(FZC_CKPT_IDLE);
 	CHECK(G.in.active.count == G.geo.max_open - 1 && G.in.firm);
 	G.in_use = true;
 	carry_out();
