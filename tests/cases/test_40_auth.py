@@ -112,6 +112,7 @@ def test_freeze_kill_recover(pair, block):
     pair.check(pair.dump("secondary"), freeze=number)
 
 
+@long
 def test_more_than_one_key_takes(pair):
     """A first copy of more than the 64 MiB after which both ends replace the key of a direction."""
     pair.use_key()

@@ -211,6 +211,7 @@ def tags(pair):
     return seen
 
 
+@long
 def test_no_nonce_twice(pair):
     """Over connections and boots: whatever has the same salt, frame and index is the same block."""
     volume(pair)
