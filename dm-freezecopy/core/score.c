@@ -195,6 +195,16 @@ static u64 written_prefix(const struct fzc_score *s)
 	return f;
 }
 
+/*
+ * Frames that DURABLE may be said of at the end of a sync.  What a flush that
+ * failed has lost is not looked for: the connection ends, and the primary sends
+ * it again; so a later sync, be it a fold's, says nothing of those frames.
+ */
+static u64 sayable(const struct fzc_score *s)
+{
+	return s->link == FZC_SLINK_UP && !s->ended ? written_prefix(s) : 0;
+}
+
 /* Flush the next device of @mask, if any. */
 static bool flush_due(struct fzc_score *s, struct fzc_act *act, u8 job)
 {
@@ -305,13 +315,10 @@ static bool sync_due(const struct fzc_score *s)
 {
 	if (s->fold_step == FOLD_SYNC)
 		return s->sync_fold;
-	/* what a flush that failed has lost is not looked for: the primary sends it again */
-	if (s->ended)
-		return false;
 	/* what a fold has copied is made durable at its end, or the fold is given up */
-	if (s->session_new && s->dirty && !s->fold_step)
+	if (s->session_new && s->dirty && !s->fold_step && !s->ended)
 		return true;
-	return s->link == FZC_SLINK_UP && written_prefix(s) > s->durable;
+	return sayable(s) > s->durable;
 }
 
 /* Tags of what was written to the stages, as far as there are any to be written. */
@@ -338,7 +345,7 @@ static bool sync_next(struct fzc_score *s, struct fzc_act *act, struct fzc_page 
 			return false;
 		s->sync_err = 0;
 		s->sync_paged = 0;
-		s->batch = s->link == FZC_SLINK_UP ? written_prefix(s) : 0;
+		s->batch = sayable(s);
 		s->sync_due = s->dirty;
 		s->dirty = 0;
 		fzc_slots_sync_begin(&s->stage[0]);

@@ -144,7 +144,7 @@ MUTANTS = {"auth": [
     ("flush-own-2", "a host's flush is passed on beside one of ours that may have failed", "	return s->in_flushing ? FZC_GO_PARK : FZC_GO_DATA;", "	return FZC_GO_DATA;"),
     ("start-merge-2", "a merge begins while the superblock says that nobody wrote", " || s->reads[!s->parity] || !s->sb_done)",
      " || s->reads[!s->parity])"),
-    ("flush-again", "DURABLE is said after a second flush, the first has failed", "	if (s->ended)\n		return false;\n", ""),
+    ("flush-again", "DURABLE is said after a second flush, the first has failed", " && !s->ended ? written_prefix(s)", " ? written_prefix(s)"),
     ("merge-again", "a merge goes on though a flush for something else has failed", "s->overlay && s->merge_step < MERGE_DAMAGED;", "s->merge_step == MERGE_FLUSH;"),
     ("merged-early", "MERGED is said before that is durable", "		s->say_merged = s->has_image && !fzc_s_merging(s);",
      "		s->say_merged = s->has_image && !(s->sb.flags & FZC_SB_MERGING);"),

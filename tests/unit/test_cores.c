@@ -409,7 +409,7 @@ TEST(cores_secondary_refuses_freezes)
 }
 
 /* Blocks @first...+@n of image @image come. */
-static bool data(u64 image, u64 first, u32 n)
+static bool data_written(u64 image, u64 first, u32 n)
 {
 	struct fzc_rx *rx = fzc_s_data(&S, S.frames + 1, image, first, n, 0);
 	u32 crc[FZC_MAX_RUN] = { 0 }, slot;
@@ -419,8 +419,15 @@ static bool data(u64 image, u64 first, u32 n)
 		fzc_s_data_place(&S, rx, b, &slot);
 	if (rx)
 		fzc_s_data_done(&S, rx, crc, 0);
-	settle();
 	return rx;
+}
+
+static bool data(u64 image, u64 first, u32 n)
+{
+	bool taken = data_written(image, first, n);
+
+	settle();
+	return taken;
 }
 
 /* What is staged is encrypted, or it is not: that is not for a frame to say (P6). */
@@ -1623,6 +1630,28 @@ TEST(cores_recovery_ends_a_fold)
 	CHECK(!fzc_s_recover(&S));
 	settle();
 	CHECK(fzc_s_recovered(&S) && S.sb.image.number == 1);
+}
+
+/* What a flush has lost is not said to be durable by the sync of a fold that is under way. */
+TEST(cores_fold_after_a_flush_that_failed)
+{
+	struct fzc_msg m, abort = { .type = FZC_MSG_ABORT };
+	struct fzc_act flush;
+	u64 durable;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	durable = S.durable;
+	CHECK(data_written(m.image.number + 1, 10, 4));
+	CHECK(next_of(&B, &flush, FZC_ACT_FLUSH));
+	abort.image = m.image;
+	CHECK(!fzc_s_rx(&S, &abort) && S.fold_step);
+	B.nsent = 0;
+	done(&B, &flush, -EIO);
+	settle();
+	CHECK(S.ended && !S.fold_step && !S.dirty);
+	CHECK(S.durable == durable && !said(&B, FZC_MSG_DURABLE));
+	part();
 }
 
 /* Page by page, since the start is not to take long: that is under the lock. */
