@@ -295,6 +295,8 @@ bool fzc_p_stop_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *
 				fzc_intent_close_all(&p->in);
 			return p->in.ckpt_err && p->in.ckpt == FZC_CKPT_IDLE ? give_up(p) : false;
 		}
+		if (p->lost)	/* with no region open that is no error of a checkpoint */
+			return give_up(p);
 		p->stop_step = STOP_PAGES;
 		fallthrough;
 	case STOP_PAGES:

@@ -222,19 +222,25 @@ bool fzc_s_stopped(const struct fzc_score *s)
 	return s->stop_step == STOP_DONE;
 }
 
+static bool give_up(struct fzc_score *s)
+{
+	s->stop_failed = true;
+	s->stop_step = STOP_DONE;
+	return false;
+}
+
 bool fzc_s_stop_next(struct fzc_score *s, struct fzc_act *act)
 {
 	switch (s->stop_step) {
 	case STOP_CLOSE:
-		if (s->meta_failed || s->in.failed || s->in.ckpt_err) {
-			s->stop_failed = true;
-			s->stop_step = STOP_DONE;
-			return false;
-		}
+		if (s->meta_failed || s->in.failed || s->in.ckpt_err)
+			return give_up(s);
 		/* a merge goes on at the next start */
 		if (!fzc_intent_clean(&s->in) || s->merge_step || s->recover_at ||
 		    !fzc_s_idle(s))
 			return false;
+		if (s->lost)
+			return give_up(s);
 		s->sb.flags |= FZC_SB_CLEAN;
 		s->stop_at = fzc_s_dirty_super(s);
 		s->stop_step = STOP_SUPER;
@@ -242,8 +248,8 @@ bool fzc_s_stop_next(struct fzc_score *s, struct fzc_act *act)
 		return true;
 	case STOP_SUPER:
 		if (s->meta_failed)
-			s->stop_failed = true;
-		if (s->meta_failed || s->sb_done >= s->stop_at)
+			return give_up(s);
+		if (s->sb_done >= s->stop_at)
 			s->stop_step = STOP_DONE;
 		return false;
 	default:

@@ -108,6 +108,10 @@ MUTANTS = {"auth": [
     ("tag-long", "what is compressed may be longer than its block", "length &&\n		       length < bytes;", "length;"),
     ("tag-sum", "blocks may have less than the payload", "	if (!left)\n		return 0;", "	return 0;"),
     ("tag-left", "...or more", " || length > left ||", " ||"),
+], "pcore_load": [
+    ("stop-lost", "a stop in which a flush failed is a clean one", "		if (p->lost)	/* with", "		if (0)	/* with"),
+], "score_load": [
+    ("stop-lost-2", "a stop is a clean one after a flush that failed", "		if (s->lost)\n", "		if (0)\n"),
 ], "score_session": [
     ("downgrade", "blocks in the clear are staged where all are encrypted",
      "!(flags & FZC_WIRE_ENCRYPTED) == !(staged && s->sb.flags & FZC_SB_ENCRYPTED) &&", ""),

@@ -1085,6 +1085,45 @@ TEST(cores_flush_of_a_recovered_volume_beside_one_of_ours)
 	CHECK(fzc_s_flush_begin(&S) == FZC_GO_DATA);
 }
 
+/* What no host was told of: the next start is not to take it for a clean stop. */
+TEST(cores_stop_after_a_flush_that_failed)
+{
+	static const u8 hash[32] = { 1 };
+
+	paired(64);
+	fzc_p_sync(&P);
+	settle();
+	fzc_p_stop(&P, hash);
+	A.flush_err = -EIO;
+	settle();
+	CHECK(fzc_p_stopped(&P) && P.stop_failed && !(P.sb.flags & FZC_SB_CLEAN));
+	recovered_and_written();
+	fzc_s_stop(&S, hash);
+	B.flush_err = -EIO;
+	settle();
+	CHECK(fzc_s_stopped(&S) && S.stop_failed && !(S.sb.flags & FZC_SB_CLEAN));
+}
+
+/* ...nor what was lost before it. */
+TEST(cores_stop_with_something_lost)
+{
+	static const u8 hash[32] = { 1 };
+
+	paired(64);
+	fzc_p_sync(&P);
+	A.flush_err = -EIO;
+	settle();
+	A.flush_err = 0;
+	fzc_p_stop(&P, hash);
+	settle();
+	CHECK(fzc_p_stopped(&P) && P.stop_failed);
+	recovered_and_written();
+	S.lost = true;
+	fzc_s_stop(&S, hash);
+	settle();
+	CHECK(fzc_s_stopped(&S) && S.stop_failed);
+}
+
 /* A flush of data that is under way while blocks are merged, and fails, may lose these. */
 TEST(cores_merge_beside_a_flush_that_fails)
 {
