@@ -27,7 +27,7 @@ def bounds():
     return show.stdout.split()
 
 
-def build(folder, sources, flags):
+def build(folder, sources, flags, libraries=()):
     folder.mkdir(parents=True, exist_ok=True)
     for old in folder.glob("*.gc*"):
         old.unlink()
@@ -35,7 +35,7 @@ def build(folder, sources, flags):
         obj = folder / f"{src.parent.name}-{src.stem}.o"
         subprocess.run(["cc", *FLAGS, *flags, "-c", src, "-o", obj], cwd=folder, check=True)
     objs = [folder / f"{src.parent.name}-{src.stem}.o" for src in sources]
-    subprocess.run(["cc", "--coverage", "-o", folder / "test", *objs], cwd=folder, check=True)
+    subprocess.run(["cc", "--coverage", "-o", folder / "test", *objs, *libraries], cwd=folder, check=True)
     return folder / "test"
 
 
@@ -87,8 +87,9 @@ def main():
     core = sorted(CORE.glob("*.c"))
     limits = bounds()
     sim = build(out / "sim", sorted((HERE / "sim").glob("*.c")) + core, limits)
-    unit = build(out / "unit", sorted((HERE / "unit").glob("*.c")) + core,
-                 [f"-I{HERE / 'unit'}", f"-I{CORE}", "-DFZC_CHUNK_SLOTS=32U"])
+    # the constants' ciphers are freezectl's
+    unit = build(out / "unit", [*sorted((HERE / "unit").glob("*.c")), *core, HERE.parent / "tools/freezectl/cipher.c"],
+                 [f"-I{HERE / 'unit'}", f"-I{CORE}", "-DFZC_CHUNK_SLOTS=32U"], ["-lcrypto"])
     run(unit)
     run(sim, "-n", seeds)
     run(sim, "-m", HERE / "sim/points.txt", "-n", "500", "-p", "7")

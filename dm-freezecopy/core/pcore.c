@@ -174,13 +174,11 @@ bool fzc_p_recorded(const struct fzc_pcore *p)
 	return p->phase != FZC_PHASE_CLOSE && p->sb_done >= p->record_at;
 }
 
-/* R11.  Nothing happens if no freeze runs. */
+/* R11.  A freeze runs. */
 void fzc_p_void_freeze(struct fzc_pcore *p, const char *why)
 {
 	struct fzc_xfer *x;
 
-	if (p->phase == FZC_PHASE_IDLE)
-		return;
 	fzc_p_say(p, "freeze %llu aborted: %s", (unsigned long long)p->freezing.number, why);
 	if (fzc_p_freeze_void(p))
 		return;

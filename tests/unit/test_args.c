@@ -96,6 +96,7 @@ TEST(args_table_refused)
 	CHECK(refused("primary m d f 4 peer 1.2.3.4 key freezecopy:db", ":32:logon:"));
 	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :64:logon:freezecopy:db", ":32:logon:"));
 	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:user:freezecopy:db", ":32:logon:"));
+	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:logon:freezecopy:d\001b", ":32:logon:"));
 	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:logon:db", ":32:logon:"));
 	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:logon::db", ":32:logon:"));
 	CHECK(refused("primary m d f 4 peer 1.2.3.4 key :32:logon:freezecopy:", ":32:logon:"));

@@ -94,18 +94,25 @@ static bool same_secrets(struct both *b)
 TEST(auth_agrees)
 {
 	struct both *b = test_alloc(sizeof(*b));
+	static const struct fzc_auth none;
 	u8 first[FZC_KEY_BYTES], again[FZC_KEY_BYTES], rx[FZC_KEY_BYTES];
+	u8 salt[3][FZC_SALT_BYTES];
 
 	CHECK(!agree(b, 6, 6, keys_of(1, 0), keys_of(1, 0)));
 	CHECK(b->side[0].step == FZC_AUTH_DONE && b->side[1].step == FZC_AUTH_DONE);
 	CHECK(b->side[0].cipher == FZC_CIPHER_AES_GCM && b->side[1].cipher == FZC_CIPHER_AES_GCM);
 	CHECK(same_secrets(b));
 	CHECK(!fzc_auth_secrets(&b->side[0], first, rx));
+	CHECK(!fzc_auth_salt(&b->side[0], salt[0]) && !fzc_auth_salt(&b->side[1], salt[1]));
+	CHECK(!memcmp(salt[0], salt[1], FZC_SALT_BYTES));
 	/* another connection, other secrets */
 	CHECK(!agree(b, 4, 6, keys_of(1, 0), keys_of(1, 0)));
 	CHECK(b->side[0].cipher == FZC_CIPHER_CHACHA && b->side[1].cipher == FZC_CIPHER_CHACHA);
 	CHECK(same_secrets(b));
 	CHECK(!fzc_auth_secrets(&b->side[0], again, rx) && memcmp(first, again, FZC_KEY_BYTES));
+	CHECK(!fzc_auth_salt(&b->side[0], salt[2]) && memcmp(salt[0], salt[2], FZC_SALT_BYTES));
+	fzc_auth_wipe(&b->side[0]);
+	CHECK(!memcmp(&b->side[0], &none, sizeof(none)));
 	CHECK(!agree(b, 6, 0, keys_of(1, 0), keys_of(1, 0)));
 	CHECK(b->side[0].cipher == FZC_CIPHER_CHACHA && b->side[1].cipher == FZC_CIPHER_CHACHA);
 }

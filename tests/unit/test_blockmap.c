@@ -94,7 +94,7 @@ static void run_steps(u64 nbits, u32 steps)
 TEST(blockmap_random_steps)
 {
 	static const u64 sizes[] = {
-		1, 2, 63, 64, 65, 1023, 1024, 1025, 4096, 32767, 32768, 32769, 100000,
+		1, 2, 63, 64, 65, 1023, 1024, 1025, 4096, 32767, 32768, 32769, 65536, 100000,
 	};
 
 	for (u32 i = 0; i < ARRAY_SIZE(sizes); i++)

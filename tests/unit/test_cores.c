@@ -843,6 +843,37 @@ static void settle_beside_writes(void)
 	CHECK(n < 1000);
 }
 
+/* Of so many writes to a slot the next waits for one to end. */
+TEST(cores_writes_to_a_slot)
+{
+	u32 i;
+
+	divert();
+	for (i = 0; i < 255; i++)
+		CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_MIXED);
+	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
+	P.wake = false;
+	fzc_p_write_end(&P, 3, 3, 0, false);
+	CHECK(P.wake && fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_MIXED);
+}
+
+/* A slot with more reads than can be counted is not given to another block. */
+TEST(cores_reads_of_a_slot)
+{
+	u32 slot, i;
+
+	divert();
+	slot = fzc_slots_find(&P.slots, 3);
+	for (i = 0; i < 0x10000; i++)
+		fzc_slot_read_get(&P.slots, slot);
+	CHECK(!fzc_p_abort(&P, "test"));
+	settle();
+	CHECK(fzc_slots_find(&P.slots, 3) == FZC_NO_SLOT);
+	for (i = 0; i < 0x10000; i++)
+		fzc_slot_read_put(&P.slots, slot);
+	CHECK(fzc_slot_state(&P.slots, slot) == FZC_SLOT_ZOMBIE && P.slots.used == 1);
+}
+
 /* A block that is written all the time is merged, and the next freeze can be made. */
 TEST(cores_merge_of_a_block_that_is_written_again)
 {

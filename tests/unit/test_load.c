@@ -119,6 +119,10 @@ TEST(load_first_page_of_diff)
 	CHECK(!fzc_load_diff(&sb, &geo, copy, FZC_DIFF, false, why));
 	CHECK(fzc_load_diff(&sb, &geo, copy, FZC_DIFF_B, false, why) == -EINVAL &&
 	      strstr(why, "belongs to another volume"));
+	geo.tagged = true;
+	CHECK(fzc_load_diff(&sb, &geo, copy, FZC_DIFF, false, why) == -EINVAL &&
+	      strstr(why, "flags 0, expected 0x1"));
+	geo.tagged = false;
 	geo.slots[0]++;
 	CHECK(fzc_load_diff(&sb, &geo, copy, FZC_DIFF, false, why) == -EINVAL &&
 	      strstr(why, "formatted with 10 slots, its size now gives 11"));
