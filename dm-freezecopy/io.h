@@ -34,7 +34,7 @@ void fzc_io_zero(struct fzc_io *io, struct block_device *bdev, u64 at, u32 bytes
 		 fzc_io_end end, void *ctx);
 void fzc_io_flush(struct fzc_io *io, struct block_device *bdev, fzc_io_end end, void *ctx);
 
-/* crc32c of the first @bytes of @pages, as slots of a stage have it.  Any context. */
+/* crc32c of the first @bytes of @pages, as slots of a stage and frames have it.  Any context. */
 u32 fzc_io_crc(struct page **pages, u32 bytes);
 
 /* Read and wait for the end.  Sleeps. */

@@ -19,7 +19,6 @@
 #define pr_fmt(fmt) KBUILD_MODNAME ": " fmt
 
 #include <linux/err.h>
-#include <linux/highmem.h>
 #include <linux/kthread.h>
 #include <linux/ktime.h>
 #include <linux/sched.h>
@@ -28,6 +27,7 @@
 
 #include "blockcrypt.h"
 #include "core/ondisk.h"
+#include "io.h"
 #include "link.h"
 #include "listen.h"
 
@@ -263,20 +263,6 @@ static bool tx_idle(struct fzc_link *link)
 
 /* The sender */
 
-static u32 pages_crc(struct page **pages, u32 len)
-{
-	u32 crc = ~0U, n;
-
-	for (; len; len -= n, pages++) {
-		void *mem = kmap_local_page(*pages);
-
-		n = min_t(u32, len, PAGE_SIZE);
-		crc = fzc_crc32c(crc, mem, n);
-		kunmap_local(mem);
-	}
-	return ~crc;
-}
-
 /* @bytes of the wire follow that belong to it. */
 static int transmit_head(struct fzc_link *link, u32 bytes, bool more)
 {
@@ -291,7 +277,7 @@ static int transmit_plain(struct fzc_link *link, struct fzc_tx *tx, bool more)
 {
 	struct fzc_frame *f = &tx->frame;
 
-	f->payload_crc = pages_crc(tx->pages, f->length);
+	f->payload_crc = fzc_io_crc(tx->pages, f->length);
 	fzc_wire_put_head(link->tx_buf, f);
 	return transmit_head(link, fzc_conn_bytes(&link->conn, f->length), more) ?:
 	       fzc_conn_send_pages(&link->conn, tx->pages, f->length, more);
@@ -471,7 +457,7 @@ static int receive_plain(struct fzc_link *link, const struct fzc_frame *f)
 	if (err)
 		return verified(link, err);
 	heard(link, fzc_conn_bytes(&link->conn, f->length));
-	if (pages_crc(link->pages, f->length) != f->payload_crc)
+	if (fzc_io_crc(link->pages, f->length) != f->payload_crc)
 		return refuse(link, -EBADMSG, "frame: payload_crc, expected that of the payload");
 	return 0;
 }

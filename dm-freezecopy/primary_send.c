@@ -10,9 +10,18 @@
 #include "core/wire.h"
 #include "primary.h"
 
+/*
+ * For some frames at a time: the work takes the processor from the host's
+ * writes.  Of those that are with their reads or the link each kicks at its end.
+ */
 void fzc_primary_send_kick(struct fzc_primary *pr)
 {
-	queue_work(pr->dev.wq, &pr->send_work);
+	u32 i, busy = 0;
+
+	for (i = 0; i < FZC_SENDS; i++)
+		busy += test_bit(0, &pr->send[i].busy);
+	if (busy <= FZC_SENDS / 4)
+		queue_work(pr->dev.wq, &pr->send_work);
 }
 
 static void free_pages_of(struct fzc_send *s)
@@ -90,7 +99,7 @@ static void read_done(struct fzc_send *s)
 	/* once it is on the list, only the lock keeps a stop from letting @pr go */
 	spin_lock_irqsave(&pr->dev.lock, flags);
 	llist_add(&s->read, &pr->sends_read);
-	fzc_primary_send_kick(pr);
+	queue_work(pr->dev.wq, &pr->send_work);
 	spin_unlock_irqrestore(&pr->dev.lock, flags);
 }
 

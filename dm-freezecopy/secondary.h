@@ -27,6 +27,7 @@ struct fzc_recv {
 	struct fzc_tag tag[FZC_MAX_RUN];	/* if @encrypted */
 	u32 plain;		/* bytes of its blocks; 0 for zeroes */
 	u32 packed;		/* bytes that came, if @compressed */
+	u32 payload_crc;	/* of what came, which the link has verified; not if @encrypted */
 	u32 compressed;		/* FZC_WIRE_LZ4, FZC_WIRE_ZSTD; 0: not, as a whole */
 	bool encrypted;		/* each block by itself */
 	atomic_t left;

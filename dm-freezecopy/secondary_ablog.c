@@ -166,6 +166,7 @@ int fzc_secondary_rx_data(void *ctx, const struct fzc_frame *f, const struct fzc
 		return -ESHUTDOWN;
 	r->plain = fzc_wire_data_length(&dev->geo, f->first, f->n, f->flags);
 	r->packed = f->length;
+	r->payload_crc = f->payload_crc;
 	r->compressed = f->flags & FZC_WIRE_COMPRESSED;
 	r->encrypted = tag;
 	if (tag)
@@ -251,6 +252,10 @@ static void checksum(struct fzc_recv *r)
 	struct fzc_dev *dev = &r->sec->dev;
 	u32 per = dev->geo.block_size / PAGE_SIZE, i;
 
+	if (r->rx->n == 1 && !r->compressed && !r->encrypted) {
+		r->crc[0] = r->payload_crc;
+		return;
+	}
 	for (i = 0; i < r->rx->n; i++)
 		r->crc[i] = fzc_io_crc(&r->page[i * per],
 				       fzc_dev_block_bytes(dev, r->rx->first + i));
