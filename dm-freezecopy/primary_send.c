@@ -20,7 +20,7 @@ void fzc_primary_send_kick(struct fzc_primary *pr)
 
 	for (i = 0; i < FZC_SENDS; i++)
 		busy += test_bit(0, &pr->send[i].busy);
-	if (busy <= FZC_SENDS / 4)
+	if (busy <= FZC_SENDS / 2)
 		queue_work(pr->dev.wq, &pr->send_work);
 }
 

@@ -464,8 +464,7 @@ static void ckpt_end(struct fzc_intent *in)
 		in->refused = 0;
 	in->firm = in->refused;
 	in->ckpt_wanted |= in->firm && any_closable(in);
-	if (in->ckpt_err)
-		return;
+	/* the pages are durable, even if no region could be closed */
 	if (in->ckpt_full)
 		in->sb->flags &= ~FZC_SB_CHANGED_ALL;
 	if (in->ckpt_fold) {
@@ -495,6 +494,8 @@ static void ckpt_fail(struct fzc_intent *in)
 	write_again(in, 1);
 	keep_open(in);
 	in->ckpt_err = true;
+	in->ckpt_full = false;
+	in->ckpt_fold = false;
 	ckpt_end(in);
 }
 

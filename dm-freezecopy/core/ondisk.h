@@ -75,8 +75,9 @@ struct fzc_disk_image {
 #define FZC_SB_COPIED		BIT(9)	/* primary: the first copy went over all blocks */
 #define FZC_SB_FORMATTING	BIT(10)	/* the rest of the metadata is not written yet */
 #define FZC_SB_ENCRYPTED	BIT(11)	/* blocks are encrypted in the stages */
+#define FZC_SB_TAINTED		BIT(12)	/* primary: a flush failed, nobody knows what is lost */
 
-#define FZC_SB_FLAGS		(2 * FZC_SB_ENCRYPTED - 1)	/* all of them */
+#define FZC_SB_FLAGS		(2 * FZC_SB_TAINTED - 1)	/* all of them */
 
 #define FZC_DEVICE_ID_LEN	64
 

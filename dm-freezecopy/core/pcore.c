@@ -213,6 +213,21 @@ void fzc_p_give_way(struct fzc_pcore *p, const char *why)
 		fzc_p_void_freeze(p, why);
 }
 
+/*
+ * What a flush that failed has lost may have been sent since the last image, or
+ * in the first copy: the next image is what can be read here, now.  And as that,
+ * too, may prove to be lost, with a power cut, nothing makes these blocks
+ * unchanged, and no stop is clean, until the next start has sent them again.
+ */
+static void taint(struct fzc_pcore *p)
+{
+	if (!(p->sb.flags & FZC_SB_TAINTED))
+		fzc_p_dirty_super(p);
+	p->sb.flags |= FZC_SB_TAINTED;
+	fzc_p_restage(p, p->sb.flags & FZC_SB_FIRST_COPY);
+	fzc_map_add(&p->unsent, &p->in.changed[!p->sb.cur]);
+}
+
 /* A flag of @failed stays until the device is seen to work again. */
 void fzc_p_trouble(struct fzc_pcore *p, bool *failed, const char *what, int err)
 {
@@ -258,7 +273,10 @@ void fzc_p_finish(struct fzc_pcore *p)
 	p->troubles = 0;
 	p->data_failed = false;	/* all of it was read and flushed */
 	fzc_map_move(&p->frozen, NULL, U32_MAX);
-	fzc_intent_forget(&p->in);
+	if (p->sb.flags & FZC_SB_TAINTED)
+		fzc_intent_fold(&p->in);
+	else
+		fzc_intent_forget(&p->in);
 	fzc_p_dirty_super(p);
 	fzc_p_event(p, FZC_EVENT_COMMIT);
 	p->merge_pause = false;
@@ -277,29 +295,26 @@ static bool abort_chore(struct fzc_pcore *p)
 	return false;
 }
 
-/* R10: before ALL_SENT, what the image holds is durable on this side too. */
-static bool r10_next(struct fzc_pcore *p, struct fzc_act *act)
+/*
+ * R10: before ALL_SENT, what the image holds is durable on this side too.  That is
+ * a sync's flush: one of our own beside it might fail, and lose what this one is for.
+ */
+static void r10_step(struct fzc_pcore *p)
 {
 	if ((p->phase != FZC_PHASE_DELIVER && p->phase != FZC_PHASE_SENT) || p->frozen.count ||
-	    p->r10_flushed || p->r10_flushing || p->r10_pause || p->stop_step)
-		return false;
-	p->r10_flushing = true;
-	act->kind = FZC_ACT_FLUSH;
-	act->dev = FZC_DATA;
-	act->job = FZC_JOB_R10;
-	act->ticket = p->freezing.number;
-	return true;
+	    p->r10_flushed || p->r10_ticket || p->r10_pause || p->stop_step)
+		return;
+	p->r10_ticket = fzc_p_sync(p);
+	p->r10_number = p->freezing.number;
 }
 
-static void r10_done(struct fzc_pcore *p, u64 number, int err)
+static void r10_done(struct fzc_pcore *p, int err)
 {
-	p->r10_flushing = false;
+	if (!p->r10_ticket || p->sync_started < p->r10_ticket)
+		return;
+	p->r10_ticket = 0;
 	p->r10_pause = err;
-	p->lost |= !!err;
-	if (err)
-		fzc_p_data_lost(p, err);
-	else if (p->freezing.number == number)
-		p->r10_flushed = true;
+	p->r10_flushed |= !err && p->freezing.number == p->r10_number;
 }
 
 /* ---- superblock ---- */
@@ -441,6 +456,7 @@ static void sync_lost(struct fzc_pcore *p, int err)
 	p->sync_err = err;
 	p->sync_lost = true;
 	p->lost = true;
+	taint(p);
 }
 
 static void sync_flushed(struct fzc_pcore *p, const struct fzc_act *act, int err)
@@ -450,6 +466,8 @@ static void sync_flushed(struct fzc_pcore *p, const struct fzc_act *act, int err
 		fzc_p_trouble(p, &p->diff_failed, "flushing the diff device failed", err);
 	else if (err)
 		fzc_p_data_lost(p, err);
+	if (act->dev == FZC_DATA)
+		r10_done(p, err);
 	if (--p->sync_flushes)
 		return;
 	if (p->sync_err) {
@@ -623,6 +641,7 @@ static void merge_step(struct fzc_pcore *p)
  */
 void fzc_p_data_lost(struct fzc_pcore *p, int err)
 {
+	taint(p);
 	p->merge_void = p->merge_step == MERGE_COPY;
 	if (p->merge_step == MERGE_SYNC)
 		end_batch(p, true);
@@ -671,6 +690,7 @@ bool fzc_p_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page)
 	}
 	if (p->sync_step == SYNC_IDLE)
 		merge_step(p);
+	r10_step(p);
 	if (news_next(p, act))
 		return true;
 	if (fzc_slots_next_act(&p->slots, act, FZC_JOB_GROW))
@@ -678,7 +698,7 @@ bool fzc_p_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *page)
 	if (p->format_step)
 		return fzc_p_start_next(p, act, page);
 	return super_next(p, act, page) || fzc_intent_next(&p->in, act, page) ||
-	       sync_diff_flush(p, act) || sync_next(p, act, page) || r10_next(p, act) ||
+	       sync_diff_flush(p, act) || sync_next(p, act, page) ||
 	       fzc_p_session_next(p, act) || merge_next(p, act) || fzc_p_stop_next(p, act, page) ||
 	       news_next(p, act);
 }
@@ -703,9 +723,6 @@ void fzc_p_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
 		break;
 	case FZC_JOB_MERGE:
 		merge_copied(p);
-		break;
-	case FZC_JOB_R10:
-		r10_done(p, act->ticket, err);
 		break;
 	case FZC_JOB_FORMAT:
 		p->format_busy--;

@@ -139,7 +139,8 @@ struct fzc_pcore {
 	struct fzc_img freezing;
 	u64 record_at;		/* superblock write that records the cut */
 	bool notify_freeze;	/* FREEZE is to be sent */
-	bool r10_flushing;
+	u64 r10_ticket;		/* the sync that does R10's flush; 0: none */
+	u64 r10_number;		/* ...of the freeze that then had this number */
 	bool r10_flushed;
 	bool r10_pause;		/* it failed: wait for the tick */
 	bool all_sent;		/* on this connection */
@@ -360,11 +361,12 @@ bool fzc_p_stop_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *
 bool fzc_p_session_next(struct fzc_pcore *p, struct fzc_act *act);
 void fzc_p_session_done(struct fzc_pcore *p);
 void fzc_p_copied(struct fzc_pcore *p, bool recorded);
+void fzc_p_restage(struct fzc_pcore *p, bool all);
 #define fzc_p_say(p, fmt, ...) scnprintf((p)->reason, FZC_REASON_LEN, fmt, ##__VA_ARGS__)
 
 enum fzc_p_job {
 	FZC_JOB_SUPER = FZC_JOB_INTENT_END, FZC_JOB_SYNC_FLUSH, FZC_JOB_SYNC_PAGE,
-	FZC_JOB_SYNC_FLUSH2, FZC_JOB_MERGE, FZC_JOB_R10, FZC_JOB_FORMAT, FZC_JOB_STOP_PAGE,
+	FZC_JOB_SYNC_FLUSH2, FZC_JOB_MERGE, FZC_JOB_FORMAT, FZC_JOB_STOP_PAGE,
 	FZC_JOB_STOP_FLUSH, FZC_JOB_GROW,
 };
 

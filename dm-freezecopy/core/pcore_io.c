@@ -228,7 +228,7 @@ enum fzc_go fzc_p_flush_begin(struct fzc_pcore *p, u64 *ticket)
 		return FZC_GO_FAIL;
 	}
 	/* one of our own that is in flight may lose what this one then does not see */
-	if (!p->slots.used && !p->r10_flushing && !p->sync_flushes)
+	if (!p->slots.used && !p->sync_flushes)
 		return FZC_GO_DATA;
 	*ticket = fzc_p_sync(p);
 	return FZC_GO_MIXED;

@@ -157,8 +157,10 @@ static void start_unclean(struct fzc_pcore *p)
 	p->sb.flags |= FZC_SB_NEW_STAGE;
 	fzc_map_zero(&p->frozen);
 	fzc_map_add(&p->unsent, &p->in.changed[p->sb.cur]);
-	if (p->sb.flags & FZC_SB_FREEZE)
+	if (p->sb.flags & FZC_SB_FREEZE)	/* what is lost may be in its image */
 		p->phase = FZC_PHASE_DOUBT;
+	else
+		p->sb.flags &= ~FZC_SB_TAINTED;
 }
 
 int fzc_p_start(struct fzc_pcore *p)
@@ -246,7 +248,7 @@ bool fzc_p_stopped(const struct fzc_pcore *p)
 static bool quiet(const struct fzc_pcore *p)
 {
 	return !p->aborting && !p->merge_step && !p->sync_step && !p->sync_wanted &&
-	       !p->r10_flushing && !p->sb_busy && fzc_intent_clean(&p->in) &&
+	       !p->sb_busy && fzc_intent_clean(&p->in) &&
 	       !p->ckpt_ticket && p->sb_done >= p->record_at;
 }
 
@@ -295,7 +297,7 @@ bool fzc_p_stop_next(struct fzc_pcore *p, struct fzc_act *act, struct fzc_page *
 				fzc_intent_close_all(&p->in);
 			return p->in.ckpt_err && p->in.ckpt == FZC_CKPT_IDLE ? give_up(p) : false;
 		}
-		if (p->lost)	/* with no region open that is no error of a checkpoint */
+		if (p->sb.flags & FZC_SB_TAINTED || p->in.ckpt_err)
 			return give_up(p);
 		p->stop_step = STOP_PAGES;
 		fallthrough;

@@ -86,7 +86,7 @@ void fzc_p_disconnected(struct fzc_pcore *p)
 }
 
 /* All blocks that the secondary lacks, if it has nothing but its base image. */
-static void restage(struct fzc_pcore *p, bool all)
+void fzc_p_restage(struct fzc_pcore *p, bool all)
 {
 	if (all) {
 		fzc_intent_fill(&p->in);
@@ -143,7 +143,7 @@ static int rx_hello(struct fzc_pcore *p, const struct fzc_hello *h)
 		if (d.send_all && p->phase == FZC_PHASE_CLOSE)
 			fzc_p_void_freeze(p, "the secondary has lost all that it had");
 		finish_chores(p);
-		restage(p, d.send_all && !equal);
+		fzc_p_restage(p, d.send_all && !equal);
 		p->sb.flags |= FZC_SB_NEW_STAGE;
 	}
 	if (d.adopt_pending) {
@@ -213,7 +213,8 @@ static void unmark(struct fzc_pcore *p, const struct fzc_xfer *x)
 {
 	u64 b;
 
-	if (p->phase != FZC_PHASE_IDLE && p->phase != FZC_PHASE_CLOSE)
+	if ((p->phase != FZC_PHASE_IDLE && p->phase != FZC_PHASE_CLOSE) ||
+	    p->sb.flags & FZC_SB_TAINTED)
 		return;
 	for (b = x->first; b < x->first + x->n; b++)
 		if (!fzc_map_test(&p->unsent, b))

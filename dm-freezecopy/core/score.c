@@ -73,6 +73,7 @@ void fzc_s_trouble(struct fzc_score *s, u8 dev, const char *what, int err)
  */
 static void data_lost(struct fzc_score *s, int err)
 {
+	s->tainted = true;
 	s->merge_again |= s->overlay && s->merge_step < MERGE_DAMAGED;
 	fzc_s_trouble(s, FZC_DATA, "flushing", err);
 }
@@ -278,7 +279,9 @@ static void sync_end(struct fzc_score *s)
 	if (s->sync_err) {
 		for (i = 0; i < 2; i++)
 			fzc_slots_sync_failed(&s->stage[i]);
-		s->dirty = 1U << FZC_DATA | 1U << FZC_DIFF | 1U << FZC_DIFF_B;
+		s->dirty = 1U << FZC_DIFF | 1U << FZC_DIFF_B;
+		if (s->sb.flags & FZC_SB_FIRST_COPY)	/* else only merges write there */
+			s->dirty |= 1U << FZC_DATA;
 		fzc_s_drop(s);
 		if (s->fold_step == FOLD_SYNC && s->sync_fold)
 			fold_give_up(s, "a stage could not be flushed");

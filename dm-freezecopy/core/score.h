@@ -134,6 +134,7 @@ struct fzc_score {
 
 	/* recovery */
 	u64 recover_at;
+	bool tainted;		/* a flush of DATA failed since the start: the stop is not clean */
 	bool in_flushing;	/* the intent's flush of DATA */
 	bool lost;		/* ...failed, and no host FLUSH was told of it */
 

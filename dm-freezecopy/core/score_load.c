@@ -239,7 +239,7 @@ bool fzc_s_stop_next(struct fzc_score *s, struct fzc_act *act)
 		if (!fzc_intent_clean(&s->in) || s->merge_step || s->recover_at ||
 		    !fzc_s_idle(s))
 			return false;
-		if (s->lost)
+		if (s->tainted)
 			return give_up(s);
 		s->sb.flags |= FZC_SB_CLEAN;
 		s->stop_at = fzc_s_dirty_super(s);

@@ -322,9 +322,8 @@ void fzc_slot_retire(struct fzc_slots *s, u32 slot)
 
 void fzc_slot_unretire(struct fzc_slots *s, u32 slot)
 {
-	/* whether the disk still names it is not known: name it again */
+	/* whether the disk still names it is not known: named again, and what names it stays */
 	fzc_slot_set_state(s, slot, FZC_SLOT_LIVE);
-	*fzc_slot_flags(s, slot) &= ~FZC_SLOT_NAMED;
 	touch(s, slot);
 }
 

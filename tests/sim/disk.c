@@ -54,6 +54,7 @@ void disk_init(struct disk *d, u32 sectors)
 		d->dur = realloc(d->dur, 8ULL * sectors);
 		d->cur_seq = realloc(d->cur_seq, 4ULL * sectors);
 		d->dur_seq = realloc(d->dur_seq, 4ULL * sectors);
+		d->doomed = realloc(d->doomed, 4ULL * sectors);
 	}
 	d->n = sectors;
 	d->seq = 0;
@@ -61,6 +62,7 @@ void disk_init(struct disk *d, u32 sectors)
 	memset(d->dur, 0, 8ULL * sectors);
 	memset(d->cur_seq, 0, 4ULL * sectors);
 	memset(d->dur_seq, 0, 4ULL * sectors);
+	memset(d->doomed, 0, 4ULL * sectors);
 }
 
 void disk_copy(struct disk *to, const struct disk *from)
@@ -93,6 +95,11 @@ void disk_crash(struct disk *d, u32 keep_percent)
 {
 	u32 i;
 
+	for (i = 0; i < d->n; i++)
+		if (disk_is_doomed(d, i)) {
+			d->cur[i] = d->dur[i];
+			d->cur_seq[i] = d->dur_seq[i];
+		}
 	if (keep_percent == KEEP_CACHE)
 		return;
 	for (i = 0; i < d->n; i++) {
@@ -132,6 +139,21 @@ void disk_forget(struct disk *d, const struct disk_mark *m, u32 end, u32 step)
 	}
 }
 
+/* ...or will be, when the machine dies, unless they are written again. */
+void disk_doom(struct disk *d, const struct disk_mark *m, u32 step)
+{
+	u32 i;
+
+	for (i = 0; i < m->n; i += step)
+		if (m->seq[i] == d->cur_seq[m->sector[i]])
+			d->doomed[m->sector[i]] = m->seq[i];
+}
+
+bool disk_is_doomed(const struct disk *d, u32 sector)
+{
+	return d->doomed[sector] && d->doomed[sector] == d->cur_seq[sector];
+}
+
 /* As that of the real shell: of the beginning and the end. */
 void data_hash(const struct disk *d, u8 hash[32])
 {
@@ -166,7 +188,7 @@ void disk_flush_end(struct disk *d, struct disk_mark *m)
 	for (i = 0; i < m->n; i++) {
 		u32 s = m->sector[i];
 
-		if (m->seq[i] <= d->dur_seq[s])
+		if (m->seq[i] <= d->dur_seq[s] || m->seq[i] == d->doomed[s])
 			continue;
 		d->dur[s] = m->val[i];
 		d->dur_seq[s] = m->seq[i];

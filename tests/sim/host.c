@@ -19,11 +19,21 @@ static void now_durable(u32 s, u32 pos)
 {
 	u32 drop = pos - W.hist_base[s];
 
-	if (pos <= W.hist_base[s])
+	if (pos <= W.hist_base[s] || pos <= W.doomed_pos[s])
 		return;
 	memmove(W.hist[s], W.hist[s] + drop, 8ULL * (W.hist_n[s] - drop));
 	W.hist_n[s] -= drop;
 	W.hist_base[s] = pos;
+}
+
+/* A flush of data failed: what was written until now may go with the machine. */
+void host_doomed(void)
+{
+	u32 s;
+
+	for (s = 0; s < W.sectors; s++)
+		if (disk_is_doomed(&W.pd[FZC_DATA], s))
+			W.doomed_pos[s] = end_pos(s);
 }
 
 static bool overlaps(u32 first, u32 n)
@@ -172,6 +182,8 @@ static void refused(struct hop *h)
 		W.pending[s] = false;
 		if (W.last[s] == h->val)
 			W.done_pos[s] = end_pos(s);
+		if (disk_is_doomed(&W.pd[FZC_DATA], s))	/* it may be the same value */
+			W.doomed_pos[s] = end_pos(s);
 	}
 	h->state = HOP_FREE;
 	W.st.host_errors++;
@@ -671,6 +683,12 @@ static void check_changed(bool after_crash)
 	if (after_crash)
 		most = W.boundless ? W.pgeo.regions : host_most_open();
 	rebase_extra(cuts);
+	if (W.p.sb.flags & FZC_SB_TAINTED || (after_crash && W.tainted)) {	/* until it was sent again */
+		for (b = 0; b < W.blocks; b++)
+			W.extra[b] = changed(b);
+		W.tainted = W.p.sb.flags & FZC_SB_TAINTED;
+		return;
+	}
 	for (b = 0; b < W.blocks; b++) {
 		W.extra[b] &= changed(b);
 		if (!changed(b) || W.extra[b])

@@ -48,7 +48,8 @@ static u8 flush_step(u8 node, const struct fzc_act *act)
 		return STEP_FLUSH_META;
 	if (act->dev != FZC_DATA)
 		return STEP_FLUSH_DIFF;
-	return !node && act->job == FZC_JOB_R10 ? STEP_FLUSH_R10 : STEP_FLUSH_DATA;
+	return !node && W.p.r10_ticket && W.p.r10_ticket <= W.p.sync_started ? STEP_FLUSH_R10 :
+									  STEP_FLUSH_DATA;
 }
 
 /* Now and then an I/O outlives what began long after it. */
@@ -249,8 +250,8 @@ static bool flush_fails(const struct io *io)
 }
 
 /*
- * ...and may be gone, whatever later flushes say.  Not what only the primary's
- * host can write again: it is told.
+ * ...and may be gone, whatever later flushes say: at once, or, of the primary's
+ * data, whose host is told and which the next image is made of, when it dies.
  */
 static void flush_lost(struct io *io)
 {
@@ -258,10 +259,13 @@ static void flush_lost(struct io *io)
 
 	if (!io->node && io->act.dev == FZC_DIFF)
 		end = fzc_slots_start(W.pgeo.slots[0], 4096, false) / FZC_SECTOR;
-	if (io->act.dev == FZC_DATA && !io->node)
-		return;
 	if (!(W.step % 3))
 		return;
+	if (io->act.dev == FZC_DATA && !io->node) {
+		disk_doom(io->disk, &io->mark, W.step % 3);
+		host_doomed();
+		return;
+	}
 	say("%s: a flush of device %u fails, and loses something", io->node ? "secondary" : "primary",
 	    io->act.dev);
 	disk_forget(io->disk, &io->mark, end, W.step % 3);

@@ -47,6 +47,7 @@ struct disk {
 	u64 *dur;	/* what a power cut leaves at least */
 	u32 *cur_seq;	/* of the write that made it */
 	u32 *dur_seq;
+	u32 *doomed;	/* the write that a failed flush has lost: read until the machine dies */
 	u32 seq;
 };
 
@@ -64,6 +65,8 @@ void disk_crash(struct disk *d, u32 keep_percent);
 void disk_lose(struct disk *d);
 void disk_flush(struct disk *d);
 void disk_forget(struct disk *d, const struct disk_mark *m, u32 end, u32 step);
+void disk_doom(struct disk *d, const struct disk_mark *m, u32 step);
+bool disk_is_doomed(const struct disk *d, u32 sector);
 void data_hash(const struct disk *d, u8 hash[32]);
 void disk_flush_begin(const struct disk *d, struct disk_mark *m);
 void disk_flush_end(struct disk *d, struct disk_mark *m);
@@ -342,6 +345,8 @@ struct world {
 	u32 extra_cuts;			/* ...since the last image, of which this is the cut */
 	bool extra_before[MAX_BLOCKS];	/* the same when the image before was the last one */
 	u32 extra_before_cuts;
+	bool tainted;		/* before the last start */
+	u32 doomed_pos[MAX_SECTORS];	/* up to this write none is known to be durable */
 	u32 freeze_at;		/* step at which the gate was closed, 0: no */
 	bool recovering;
 	bool recovered_checked;
@@ -427,6 +432,7 @@ void host_cut(void);
 void host_asked(u64 first, u32 n);
 bool host_busy(void);
 void host_image_committed(const struct image *im);
+void host_doomed(void);
 
 /* primary.c, secondary.c: the shells */
 bool p_step(void);

@@ -109,9 +109,10 @@ MUTANTS = {"auth": [
     ("tag-sum", "blocks may have less than the payload", "	if (!left)\n		return 0;", "	return 0;"),
     ("tag-left", "...or more", " || length > left ||", " ||"),
 ], "pcore_load": [
-    ("stop-lost", "a stop in which a flush failed is a clean one", "		if (p->lost)	/* with", "		if (0)	/* with"),
+    ("stop-lost", "a stop in which a flush failed is a clean one", "		if (p->sb.flags & FZC_SB_TAINTED || p->in.ckpt_err)\n", "		if (p->in.ckpt_err)\n"),
+    ("taint-doubt", "...and what it lost counts as durable in the image of a freeze in doubt", "	else\n		p->sb.flags &= ~FZC_SB_TAINTED;", "	p->sb.flags &= ~FZC_SB_TAINTED;"),
 ], "score_load": [
-    ("stop-lost-2", "a stop is a clean one after a flush that failed", "		if (s->lost)\n", "		if (0)\n"),
+    ("stop-lost-2", "a stop is a clean one after a flush that failed", "		if (s->tainted)\n", "		if (0)\n"),
 ], "score_session": [
     ("downgrade", "blocks in the clear are staged where all are encrypted",
      "!(flags & FZC_WIRE_ENCRYPTED) == !(staged && s->sb.flags & FZC_SB_ENCRYPTED) &&", ""),
@@ -122,6 +123,8 @@ MUTANTS = {"auth": [
      "	return p->slots.used &&"),
     ("flush-record", "a flush waits for a record that cannot be written", "		if (fzc_slots_sync_left(&p->slots) && p->meta_failed)",
      "		if (0)"),
+    ("taint-sent", "what a flush has lost is not sent again", "	fzc_p_restage(p, p->sb.flags & FZC_SB_FIRST_COPY);\n", ""),
+    ("taint-changed", "...and unchanged with the next image", "	if (p->sb.flags & FZC_SB_TAINTED)\n		fzc_intent_fold", "	if (0)\n		fzc_intent_fold"),
     ("flush-lost", "what a flush has lost is told to nobody", "	p->sync_lost = true;\n	p->lost = true;", "	p->sync_lost = true;"),
     ("merge-beside", "slots are given up though a flush beside their merge failed", "	if (p->merge_step == MERGE_SYNC)\n		end_batch(p, true);\n", ""),
     ("merge-void", "...or one while they were copied", "	p->merge_void = p->merge_step == MERGE_COPY;\n", ""),
@@ -132,13 +135,15 @@ MUTANTS = {"auth": [
     ("copy-failed", "a count of copied frames that could not be written counts", "fzc_p_copied(p, false);", "fzc_p_copied(p, true);"),
 ], "pcore_io": [
     ("slot-copy", "a write to slots opens no region in the first copy either", "	in_place |= !!(p->sb.flags & FZC_SB_FIRST_COPY);\n", ""),
-    ("flush-own", "a host's flush is passed on beside one of ours that may have failed", " && !p->r10_flushing && !p->sync_flushes)", ")"),
+    ("flush-own", "a host's flush is passed on beside one of ours that may have failed", " && !p->sync_flushes)", ")"),
 ], "pcore_session": [
     ("copy-record", "what was copied counts with any write of the superblock", " || (recorded && x->record > p->sb_done))", ")"),
     ("pick-all", "without a transfer all blocks are looked at", " || p->xfers == FZC_MAX_XFERS ||", " ||"),
     ("pick-bytes", "any number of bytes may be in flight",
      " ||\n	    p->inflight.count << p->geo.block_shift >= FZC_MAX_INFLIGHT)", ")"),
 ], "slots": [
+    ("unretire", "a slot that comes back during a sync is not named by it", "	fzc_slot_set_state(s, slot, FZC_SLOT_LIVE);\n	touch(s, slot);",
+     "	fzc_slot_set_state(s, slot, FZC_SLOT_LIVE);\n	*fzc_slot_flags(s, slot) &= ~FZC_SLOT_NAMED;\n	touch(s, slot);"),
     ("R3-failed", "what a failed commit should have named is forgotten",
      "	for (p = fzc_map_next(&s->dirty, 0); p < s->dirty.nbits;\n	     p = fzc_map_next(&s->dirty, p + 1)) {", "	for (p = 0; 0;) {"),
     ("index-copy", "an index page goes over the only durable copy", "		set_copy(s, p, !fzc_slots_copy(s, p));\n	fzc_map_move",
@@ -164,6 +169,8 @@ MUTANTS = {"auth": [
     ("fold-recover", "a recovery waits for a fold", "		if (s->fold_void)\n", "		if (0)\n"),
     ("give-up", "what a recovered volume cannot read is given up without an order", "(s->link == FZC_SLINK_UP || s->merge_gives_up))", "1)"),
 ], "intent": [
+    ("all-changed", "all has changed for ever if no region could be closed", "	if (in->ckpt_full)\n		in->sb->flags", "	if (in->ckpt_full && !in->ckpt_err)\n		in->sb->flags"),
+    ("all-lost", "...or no more though its pages are not durable", "	in->ckpt_full = false;\n	in->ckpt_fold = false;\n", ""),
     ("slot-meta", "slots are not written again while meta fails", "	if (in->failed && !all_changed(in, first, last + 1))", "	if (in->failed)"),
     ("slot-failed", "slots are given up though what they tell is not durable elsewhere", "	in->loose |= in->ckpt_loose && in->ckpt_err;\n", ""),
     ("R5-failed", "a region stays open though the write that clears its flag may be there", "			set_closed(in, r);	/* failed",
@@ -189,7 +196,7 @@ def failures(folder, name, parts, part=None):
     exe = folder / name
     subprocess.run(["cc", *CFLAGS, "-o", exe, *parts, "-lcrypto"], check=True)
     said = []
-    for word in ("slots",) if part == "slots" else ("auth", "volkey", "cores", "tags", "intent"):
+    for word in ("slots", "cores") if part == "slots" else ("auth", "volkey", "cores", "tags", "intent"):
         run = subprocess.run([exe, word], capture_output=True, text=True, timeout=120, check=False)
         said += [line for line in run.stdout.splitlines() if line.startswith("FAIL")]
         said += ["it died"] if run.returncode not in (0, 1) else []

@@ -1149,7 +1149,7 @@ TEST(cores_stop_with_something_lost)
 	settle();
 	CHECK(fzc_p_stopped(&P) && P.stop_failed);
 	recovered_and_written();
-	S.lost = true;
+	CHECK(fzc_s_flush_end(&S, -EIO) == -EIO);
 	fzc_s_stop(&S, hash);
 	settle();
 	CHECK(fzc_s_stopped(&S) && S.stop_failed);
@@ -1338,6 +1338,131 @@ static void first_copy(void)
 	settle();
 	connect_both();
 	CHECK(P.in.changed[P.sb.cur].count == P.geo.blocks);
+}
+
+/* Block @b, all that is unsent, is durable on the secondary; which has not heard of it. */
+static void send(u64 b)
+{
+	struct fzc_xfer *x = fzc_p_pick(&P);
+
+	CHECK(x && x->first == b && fzc_p_sent(&P, x));
+	CHECK(!p_gets(FZC_MSG_DURABLE, P.frames, 0));
+	CHECK(!P.unsent.count && !P.inflight.count);
+}
+
+static void deliver(u64 b)
+{
+	CHECK(write_begin(b, b) == FZC_GO_DATA);
+	fzc_p_write_end(&P, b, b, 0, false);
+	send(b);
+}
+
+/* R10's flush loses what a host's that comes meanwhile is for: the host is told. */
+TEST(cores_flush_beside_r10)
+{
+	struct fzc_act r10, act;
+	u64 ticket;
+
+	paired(64);
+	deliver(5);
+	CHECK(!cut(false));
+	CHECK(next_of(&A, &r10, FZC_ACT_FLUSH) && r10.dev == FZC_DATA && P.r10_ticket);
+	CHECK(fzc_p_flush_begin(&P, &ticket) == FZC_GO_MIXED);
+	CHECK(!next_of(&A, &act, FZC_ACT_FLUSH));
+	done(&A, &r10, -EIO);
+	CHECK(P.phase == FZC_PHASE_IDLE);
+	CHECK(next_of(&A, &act, FZC_ACT_SYNCED) && act.ticket >= ticket && act.err);
+}
+
+/* The secondary has what a flush has lost here: the next image is what is read here. */
+TEST(cores_sent_again_after_a_flush_that_failed)
+{
+	paired(64);
+	deliver(5);
+	CHECK(fzc_p_flush_end(&P, -EIO) == -EIO);
+	CHECK(P.unsent.count == 1 && fzc_map_test(&P.unsent, 5));
+	first_copy();
+	CHECK(fzc_p_pick(&P) && P.unsent.count < P.geo.blocks);
+	P.sb.flags |= FZC_SB_COPIED;
+	CHECK(fzc_p_flush_end(&P, -EIO) == -EIO);
+	CHECK(P.unsent.count == P.geo.blocks && !(P.sb.flags & FZC_SB_COPIED));
+}
+
+/* ...and as a power cut may show yet another loss, it counts as changed until it was sent after a start. */
+TEST(cores_changed_until_the_start_after_a_flush_that_failed)
+{
+	paired(64);
+	deliver(5);
+	fzc_p_sync(&P);
+	A.flush_err = -EIO;
+	settle();
+	A.flush_err = 0;
+	send(5);
+	P.frames = P.told = 0;	/* as the secondary has it */
+	CHECK(!cut(false) && !converse());
+	CHECK(P.sb.image.number == 2 && !P.unsent.count);
+	fzc_intent_close_all(&P.in);
+	settle();
+	CHECK(!boot_p());
+	CHECK(fzc_map_test(&P.unsent, 5) && !(P.sb.flags & FZC_SB_TAINTED));
+}
+
+/* ...also with a freeze that was in doubt when the machine died, and was committed. */
+TEST(cores_changed_after_a_doubt)
+{
+	paired(64);
+	CHECK(write_begin(5, 5) == FZC_GO_DATA);
+	fzc_p_write_end(&P, 5, 5, 0, false);
+	CHECK(fzc_p_flush_end(&P, -EIO) == -EIO);
+	CHECK(!cut(false));
+	fzc_intent_close_all(&P.in);
+	settle();
+	CHECK(!boot_p());
+	CHECK(P.phase == FZC_PHASE_DOUBT && P.sb.flags & FZC_SB_TAINTED);
+	fzc_p_finish(&P);
+	settle();
+	CHECK(fzc_map_test(&P.in.changed[P.sb.cur], 5));
+}
+
+/* What a merge retires comes back in the middle of the sync that was to forget it. */
+TEST(cores_slot_is_named_again_during_a_sync)
+{
+	struct fzc_act data, diff;
+
+	diverted();
+	P.merge_hold = false;
+	CHECK(next_of(&A, &data, FZC_ACT_COPY));
+	carry_out(&A, &data);
+	CHECK(next_of(&A, &data, FZC_ACT_FLUSH) && data.dev == FZC_DATA);
+	CHECK(next_of(&A, &diff, FZC_ACT_FLUSH) && diff.dev == FZC_DIFF);
+	CHECK(fzc_p_flush_end(&P, -EIO) == -EIO);
+	done(&A, &data, 0);
+	done(&A, &diff, 0);
+	P.merge_hold = true;
+	CHECK(next_of(&A, &data, FZC_ACT_SYNCED));
+	CHECK(P.slots.used == 1);
+	CHECK(!boot_p());
+	CHECK(P.slots.used == 1);
+}
+
+/* What a merge has written may be lost: data's hash is not that of a clean stop. */
+TEST(cores_stop_of_a_merge_whose_flush_failed)
+{
+	static const u8 hash[32] = { 1 }, other[32] = { 2 };
+	u8 token;
+
+	offered_while_merging(&token);
+	B.flush_err = -EIO;
+	fzc_s_read_end(&S, token);
+	settle();
+	CHECK(S.data_failed && fzc_s_merging(&S));
+	B.flush_err = 0;
+	part();
+	fzc_s_stop(&S, hash);
+	settle();
+	CHECK(fzc_s_stopped(&S) && S.stop_failed);
+	memcpy(B.opts.data_hash, other, 32);
+	CHECK(!boot_s());
 }
 
 /* The secondary tells of more whenever a superblock is being written: regions are closed all the same. */

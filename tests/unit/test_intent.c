@@ -198,6 +198,22 @@ TEST(intent_pages_that_a_flush_lost_are_written_again)
 	CHECK(G.pages == 2 && fzc_intent_clean(&G.in));
 }
 
+/* ...and is what all-changed waits for: a flag that cannot be cleared then holds up no cut. */
+TEST(intent_all_changed_is_durable_though_no_region_closes)
+{
+	set_up();
+	fzc_intent_fill(&G.in);
+	CHECK(waits(100));
+	G.clearing_fails = true;
+	close_all();
+	CHECK(G.in.ckpt_err && !(G.sb.flags & FZC_SB_CHANGED_ALL));
+	fzc_intent_fill(&G.in);
+	G.clearing_fails = false;
+	G.flush_fails = true;
+	close_all();
+	CHECK(G.in.ckpt_err && G.sb.flags & FZC_SB_CHANGED_ALL);
+}
+
 /* R5: it may have got to the disk all the same, and the region's next write needs its flag. */
 TEST(intent_flag_that_may_be_gone_is_set_again)
 {

@@ -244,7 +244,7 @@ TEST(ondisk_super_refused)
 	sb.role = 3;
 	CHECK(decode(&sb) == -EINVAL && strstr(why, "role"));
 	sb = some_super();
-	sb.flags |= 2 * FZC_SB_ENCRYPTED;
+	sb.flags |= 2 * FZC_SB_TAINTED;
 	CHECK(decode(&sb) == -EINVAL && strstr(why, "flags"));
 	sb = some_super();
 	sb.cur = 2;

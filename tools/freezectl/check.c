@@ -74,7 +74,8 @@ static void check_sizes(struct check *c)
 static void check_flags(struct check *c)
 {
 	const u32 secondary = FZC_SB_BLANK | FZC_SB_MERGING | FZC_SB_RECOVERED;
-	const u32 primary = FZC_SB_FIRST_COPY | FZC_SB_NEW_STAGE | FZC_SB_FREEZE | FZC_SB_COPIED;
+	const u32 primary = FZC_SB_FIRST_COPY | FZC_SB_NEW_STAGE | FZC_SB_FREEZE | FZC_SB_COPIED |
+			    FZC_SB_TAINTED;
 	const u32 known = FZC_SB_FLAGS;
 	const struct fzc_super *sb = &c->f.sb;
 	u32 wrong = sb->role == FZC_PRIMARY ? secondary : primary & ~FZC_SB_FIRST_COPY;

@@ -17,7 +17,7 @@ static const struct option options[] = {
 
 static const char *const flag_names[] = {
 	"clean", "first-copy", "changed-all", "new-stage", "freeze", "folding", "blank", "merging",
-	"recovered", "copied", "formatting", "encrypted",
+	"recovered", "copied", "formatting", "encrypted", "tainted",
 };
 
 static const char *const verdicts[] = {
