@@ -275,6 +275,19 @@ static void paired_encrypted(u64 blocks)
 	encrypted = false;
 }
 
+/* The peer of another volume is told why before its connection goes. */
+TEST(cores_secondary_refuses_a_peer)
+{
+	paired(64);
+	part();
+	P.sb.pair.b[0] ^= 1;
+	B.nsent = B.seen = 0;
+	meet();
+	CHECK(converse() == -ECONNREFUSED);
+	CHECK(B.sent[0].type == FZC_MSG_REFUSE && strstr(B.sent[0].reason, "another volume"));
+	CHECK(S.ended && !S.refuse && strstr(P.reason, "another volume"));
+}
+
 TEST(cores_primary_refuses_frames)
 {
 	struct fzc_msg msg = { .type = FZC_MSG_COMMITTED, .image = { .number = 5 } };
