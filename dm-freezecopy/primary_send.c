@@ -10,17 +10,22 @@
 #include "core/wire.h"
 #include "primary.h"
 
+static u32 sends_busy(const struct fzc_primary *pr)
+{
+	u32 i, busy = 0;
+
+	for (i = 0; i < FZC_SENDS; i++)
+		busy += test_bit(0, &pr->send[i].busy);
+	return busy;
+}
+
 /*
  * For some frames at a time: the work takes the processor from the host's
  * writes.  Of those that are with their reads or the link each kicks at its end.
  */
 void fzc_primary_send_kick(struct fzc_primary *pr)
 {
-	u32 i, busy = 0;
-
-	for (i = 0; i < FZC_SENDS; i++)
-		busy += test_bit(0, &pr->send[i].busy);
-	if (busy <= FZC_SENDS / 2)
+	if (sends_busy(pr) <= FZC_SENDS / 2)
 		queue_work(pr->dev.wq, &pr->send_work);
 }
 
@@ -68,12 +73,7 @@ static struct fzc_send *get_send(struct fzc_primary *pr)
 
 bool fzc_primary_send_idle(struct fzc_primary *pr)
 {
-	u32 i;
-
-	for (i = 0; i < FZC_SENDS; i++)
-		if (test_bit(0, &pr->send[i].busy))
-			return false;
-	return true;
+	return !sends_busy(pr);
 }
 
 /* Gives up at once where there is no memory: the host must not wait for it. */

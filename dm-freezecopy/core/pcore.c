@@ -163,6 +163,7 @@ void fzc_p_try_cut(struct fzc_pcore *p)
 	p->phase = FZC_PHASE_DELIVER;
 	p->notify_freeze = true;
 	p->all_sent = false;
+	p->r10_ticket = 0;
 	p->r10_flushed = false;
 	fzc_p_event(p, FZC_EVENT_CUT);
 	fzc_p_pace_cut(p, 0);
@@ -305,7 +306,6 @@ static void r10_step(struct fzc_pcore *p)
 	    p->r10_flushed || p->r10_ticket || p->r10_pause || p->stop_step)
 		return;
 	p->r10_ticket = fzc_p_sync(p);
-	p->r10_number = p->freezing.number;
 }
 
 static void r10_done(struct fzc_pcore *p, int err)
@@ -314,7 +314,7 @@ static void r10_done(struct fzc_pcore *p, int err)
 		return;
 	p->r10_ticket = 0;
 	p->r10_pause = err;
-	p->r10_flushed |= !err && p->freezing.number == p->r10_number;
+	p->r10_flushed = !err;
 }
 
 /* ---- superblock ---- */
@@ -456,14 +456,19 @@ static void sync_lost(struct fzc_pcore *p, int err)
 	p->sync_err = err;
 	p->sync_lost = true;
 	p->lost = true;
+}
+
+static void diff_lost(struct fzc_pcore *p, int err)
+{
 	taint(p);
+	fzc_p_trouble(p, &p->diff_failed, "flushing the diff device failed", err);
 }
 
 static void sync_flushed(struct fzc_pcore *p, const struct fzc_act *act, int err)
 {
 	sync_lost(p, err);
 	if (err && act->dev == FZC_DIFF)
-		fzc_p_trouble(p, &p->diff_failed, "flushing the diff device failed", err);
+		diff_lost(p, err);
 	else if (err)
 		fzc_p_data_lost(p, err);
 	if (act->dev == FZC_DATA)
@@ -718,7 +723,7 @@ void fzc_p_done(struct fzc_pcore *p, const struct fzc_act *act, int err)
 	case FZC_JOB_SYNC_FLUSH2:
 		sync_lost(p, err);
 		if (err)
-			fzc_p_trouble(p, &p->diff_failed, "flushing the diff device failed", err);
+			diff_lost(p, err);
 		sync_end(p);
 		break;
 	case FZC_JOB_MERGE:

@@ -139,8 +139,7 @@ struct fzc_pcore {
 	struct fzc_img freezing;
 	u64 record_at;		/* superblock write that records the cut */
 	bool notify_freeze;	/* FREEZE is to be sent */
-	u64 r10_ticket;		/* the sync that does R10's flush; 0: none */
-	u64 r10_number;		/* ...of the freeze that then had this number */
+	u64 r10_ticket;		/* the sync that does R10's flush since the cut; 0: none */
 	bool r10_flushed;
 	bool r10_pause;		/* it failed: wait for the tick */
 	bool all_sent;		/* on this connection */

@@ -90,16 +90,21 @@ void disk_write(struct disk *d, u32 sector, u32 n, const u64 *val, bool fua)
 	}
 }
 
+/* Only what is durable is there. */
+static void lose(struct disk *d, u32 sector)
+{
+	d->cur[sector] = d->dur[sector];
+	d->cur_seq[sector] = d->dur_seq[sector];
+}
+
 /* A power cut: of what was not flushed, any subset of sectors survives. */
 void disk_crash(struct disk *d, u32 keep_percent)
 {
 	u32 i;
 
 	for (i = 0; i < d->n; i++)
-		if (disk_is_doomed(d, i)) {
-			d->cur[i] = d->dur[i];
-			d->cur_seq[i] = d->dur_seq[i];
-		}
+		if (disk_is_doomed(d, i))
+			lose(d, i);
 	if (keep_percent == KEEP_CACHE)
 		return;
 	for (i = 0; i < d->n; i++) {
@@ -107,8 +112,7 @@ void disk_crash(struct disk *d, u32 keep_percent)
 			d->dur[i] = d->cur[i];
 			d->dur_seq[i] = d->cur_seq[i];
 		}
-		d->cur[i] = d->dur[i];
-		d->cur_seq[i] = d->dur_seq[i];
+		lose(d, i);
 	}
 }
 
@@ -134,8 +138,7 @@ void disk_forget(struct disk *d, const struct disk_mark *m, u32 end, u32 step)
 		s = m->sector[i];
 		if (s >= end || m->seq[i] != d->cur_seq[s])
 			continue;
-		d->cur[s] = d->dur[s];
-		d->cur_seq[s] = d->dur_seq[s];
+		lose(d, s);
 	}
 }
 

@@ -26,14 +26,20 @@ static void now_durable(u32 s, u32 pos)
 	W.hist_base[s] = pos;
 }
 
-/* A flush of data failed: what was written until now may go with the machine. */
+/* What was written until now goes with the machine, if a failed flush was for it. */
+static void note_doomed(u32 s)
+{
+	if (disk_is_doomed(&W.pd[FZC_DATA], s))
+		W.doomed_pos[s] = end_pos(s);
+}
+
+/* A flush of data failed. */
 void host_doomed(void)
 {
 	u32 s;
 
 	for (s = 0; s < W.sectors; s++)
-		if (disk_is_doomed(&W.pd[FZC_DATA], s))
-			W.doomed_pos[s] = end_pos(s);
+		note_doomed(s);
 }
 
 static bool overlaps(u32 first, u32 n)
@@ -182,8 +188,7 @@ static void refused(struct hop *h)
 		W.pending[s] = false;
 		if (W.last[s] == h->val)
 			W.done_pos[s] = end_pos(s);
-		if (disk_is_doomed(&W.pd[FZC_DATA], s))	/* it may be the same value */
-			W.doomed_pos[s] = end_pos(s);
+		note_doomed(s);	/* it may be the same value */
 	}
 	h->state = HOP_FREE;
 	W.st.host_errors++;

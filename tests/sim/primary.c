@@ -299,7 +299,7 @@ void p_boot(void)
 	struct fzc_load load;
 	int err;
 
-	W.tainted |= !!(W.p.sb.flags & FZC_SB_TAINTED);
+	W.tainted |= W.p.sb.flags & FZC_SB_TAINTED;
 	slots_drop(&W.p.slots);
 	/* what is read is durable from here on, also after a death without a power cut */
 	disk_flush(&W.pd[FZC_META]);

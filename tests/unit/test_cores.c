@@ -808,16 +808,22 @@ TEST(cores_diverts_wake_who_waits_for_one)
 	CHECK(fzc_p_write_begin(&P, 4, 4, false) == FZC_GO_MIXED);
 }
 
-/* A freeze, and a write that goes to a slot; no region is open. */
-static void divert(void)
+/* Blocks 0 to 7 are frozen, and no region is open. */
+static void freeze_and_close(void)
 {
-	paired(64);
 	CHECK(write_begin(0, 7) == FZC_GO_DATA);
 	fzc_p_write_end(&P, 0, 7, 0, false);
 	CHECK(!cut(false));
 	fzc_intent_close_all(&P.in);
 	settle();
 	CHECK(!P.in.active.count);
+}
+
+/* A freeze, and a write that goes to a slot. */
+static void divert(void)
+{
+	paired(64);
+	freeze_and_close();
 	CHECK(write_begin(3, 3) == FZC_GO_MIXED);
 	CHECK(!P.in.active.count);	/* none was opened for it */
 	fzc_p_write_end(&P, 3, 3, 0, false);
@@ -1547,12 +1553,7 @@ TEST(cores_slots_in_the_first_copy)
 	fzc_intent_close_all(&P.in);
 	settle();
 	CHECK(P.sb.flags & FZC_SB_COPIED);
-	CHECK(write_begin(0, 7) == FZC_GO_DATA);
-	fzc_p_write_end(&P, 0, 7, 0, false);
-	CHECK(!cut(false));
-	fzc_intent_close_all(&P.in);
-	settle();
-	CHECK(!P.in.active.count);
+	freeze_and_close();
 	CHECK(fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_PARK);
 	settle();
 	CHECK(P.in.active.count == 1 && fzc_p_write_begin(&P, 3, 3, false) == FZC_GO_MIXED);
