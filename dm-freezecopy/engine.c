@@ -253,69 +253,121 @@ static u8 copy_check(struct fzc_dev *dev, const struct fzc_copy *c, const struct
 
 	if (it->check && fzc_io_crc(pages, fzc_dev_block_bytes(dev, it->block)) != it->crc)
 		return FZC_COPY_BAD;
-	err = ops->copied ? ops->copied(dev, c, it, pages) : 0;
+	err = dev->encrypt && ops->copied ? ops->copied(dev, c, it, pages) : 0;
 	return err == -EBADMSG ? FZC_COPY_BAD : err ? FZC_COPY_EIO : FZC_COPY_OK;
 }
 
-static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n, u32 pages)
+/* Is there I/O for the item in this half of a copy? */
+static bool copy_moves(const struct fzc_copy_item *it, bool write)
+{
+	return write ? it->result == FZC_COPY_OK : !it->zero;
+}
+
+/* Is its place behind that of the item before? */
+static bool copy_follows(const struct fzc_copy *c, const struct fzc_copy_item *it, bool write)
+{
+	if ((write ? c->to_dev : c->from_dev) == FZC_DATA)
+		return it->block == it[-1].block + 1;
+	return write ? it->to == it[-1].to + 1 : it->from == it[-1].from + 1;
+}
+
+/*
+ * How many items from @i on, at most @most, one bio can serve: as their pages do, their places
+ * follow one another.  Zeroes have a bio each.
+ */
+static u32 copy_run(const struct fzc_copy *c, u32 i, u32 most, bool write)
+{
+	const struct fzc_copy_item *it = &c->item[i];
+	u32 n;
+
+	for (n = 1; n < most && !it[n - 1].zero && !it[n].zero; n++)
+		if (!copy_moves(&it[n], write) || !copy_follows(c, &it[n], write))
+			break;
+	return n;
+}
+
+/* @n items from @i on with one bio. */
+static void copy_submit(struct fzc_dev *dev, const struct fzc_copy *c, u32 i, u32 n, blk_opf_t opf)
 {
 	struct fzc_engine *e = &dev->engine;
-	u32 i;
+	const struct fzc_copy_item *it = &c->item[i];
+	struct fzc_copy_io *io = &e->copy_io[i - e->copy_first];
+	struct page **pages = &e->copy_page[(i - e->copy_first) * e->copy_pages];
+	bool write = op_is_write(opf);
+	u8 which = write ? c->to_dev : c->from_dev;
+	u64 at = fzc_dev_at(dev, which, it->block, write ? it->to : it->from);
+	/* only the volume's last block is not whole, and it is the last of its run */
+	u32 bytes = (n - 1) * dev->geo.block_size + fzc_dev_block_bytes(dev, it[n - 1].block);
 
-	copy_begin(e);
+	io->items = n;
+	atomic_inc(&e->copy_left);
+	if (it->zero)
+		fzc_io_zero(&dev->io, dev->bdev[which], at, bytes, copy_ended, io);
+	else
+		fzc_io_pages(&dev->io, dev->bdev[which], opf | REQ_BACKGROUND, at, pages, bytes,
+			     copy_ended, io);
+}
+
+/*
+ * Read or write @n items, as many as there are pages for; REQ_NOMERGE: each by itself.  copy_io[] says
+ * what became of each; returns whether one has failed.
+ */
+static bool copy_pass(struct fzc_dev *dev, const struct fzc_copy *c, u32 n, blk_opf_t opf)
+{
+	struct fzc_engine *e = &dev->engine;
+	struct fzc_copy_io *io = e->copy_io;
+	u32 i, k, run, most = opf & REQ_NOMERGE ? 1 : n;
+	bool bad = false;
+
 	for (i = 0; i < n; i++) {
-		struct fzc_copy_item *it = &c->item[first + i];
-
-		e->copy_io[i].err = 0;
-		it->result = FZC_COPY_OK;
-		if (it->zero)
+		io[i].err = 0;
+		io[i].items = 1;
+	}
+	copy_begin(e);
+	for (i = 0; i < n; i += io[i].items) {
+		k = e->copy_first + i;
+		if (!copy_moves(&c->item[k], op_is_write(opf)))
 			continue;
-		atomic_inc(&e->copy_left);
-		fzc_io_pages(&dev->io, dev->bdev[c->from_dev], REQ_OP_READ | REQ_BACKGROUND,
-			     fzc_dev_at(dev, c->from_dev, it->block, it->from),
-			     &e->copy_page[i * pages], fzc_dev_block_bytes(dev, it->block),
-			     copy_ended, &e->copy_io[i]);
+		run = copy_run(c, k, min(most, n - i), op_is_write(opf));
+		copy_submit(dev, c, k, run, opf);
 	}
 	copy_wait(e);
-	for (i = 0; i < n; i++) {
-		struct fzc_copy_item *it = &c->item[first + i];
+	for (i = 0; i < n; i += run)
+		for (k = 0, run = io[i].items; k < run; k++) {
+			io[i + k].err = io[i].err;
+			bad |= io[i].err;
+		}
+	return bad;
+}
 
+static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 n)
+{
+	struct fzc_engine *e = &dev->engine;
+	struct fzc_copy_item *it = &c->item[e->copy_first];
+	u32 i;
+
+	if (copy_pass(dev, c, n, REQ_OP_READ))	/* one bad block is no reason to lose its neighbours */
+		copy_pass(dev, c, n, REQ_OP_READ | REQ_NOMERGE);
+	for (i = 0; i < n; i++) {
+		it[i].result = FZC_COPY_OK;
 		if (e->copy_io[i].err)
-			it->result = FZC_COPY_EIO;
-		else if (!it->zero)
-			it->result = copy_check(dev, c, it, &e->copy_page[i * pages]);
+			it[i].result = FZC_COPY_EIO;
+		else if (!it[i].zero)
+			it[i].result = copy_check(dev, c, &it[i],
+						  &e->copy_page[i * e->copy_pages]);
 	}
 }
 
-static int copy_writes(struct fzc_dev *dev, struct fzc_copy *c, u32 first, u32 n, u32 pages)
+static int copy_writes(struct fzc_dev *dev, struct fzc_copy *c, u32 n)
 {
 	struct fzc_engine *e = &dev->engine;
 	int err = 0;
 	u32 i;
 
-	copy_begin(e);
-	for (i = 0; i < n; i++) {
-		struct fzc_copy_item *it = &c->item[first + i];
-		u64 at = fzc_dev_at(dev, c->to_dev, it->block, it->to);
-		u32 bytes = fzc_dev_block_bytes(dev, it->block);
-
-		e->copy_io[i].err = 0;
-		if (it->result != FZC_COPY_OK)
-			continue;
-		atomic_inc(&e->copy_left);
-		if (it->zero)
-			fzc_io_zero(&dev->io, dev->bdev[c->to_dev], at, bytes, copy_ended,
-				    &e->copy_io[i]);
-		else
-			fzc_io_pages(&dev->io, dev->bdev[c->to_dev],
-				     REQ_OP_WRITE | REQ_BACKGROUND, at,
-				     &e->copy_page[i * pages], bytes, copy_ended,
-				     &e->copy_io[i]);
-	}
-	copy_wait(e);
+	copy_pass(dev, c, n, REQ_OP_WRITE);
 	for (i = 0; i < n; i++) {
 		if (e->copy_io[i].err)
-			c->item[first + i].result = FZC_COPY_EWRITE;
+			c->item[e->copy_first + i].result = FZC_COPY_EWRITE;
 		err = err ?: e->copy_io[i].err;
 	}
 	return err;
@@ -326,18 +378,17 @@ static void copy_work(struct work_struct *work)
 	struct fzc_dev *dev = container_of(work, struct fzc_dev, engine.copy_work);
 	struct fzc_engine *e = &dev->engine;
 	struct fzc_copy *c = e->copying->act.copy;
-	u32 pages = DIV_ROUND_UP(dev->geo.block_size, PAGE_SIZE);
-	u32 room = FZC_COPY_PAGES / pages;
-	u32 group = clamp_t(u32, room, 1, FZC_COPY_BATCH);
-	u32 first, n;
+	u32 n, group;
 	int err = 0;
 
-	for (first = 0; first < c->n; first += n) {
+	e->copy_pages = DIV_ROUND_UP(dev->geo.block_size, PAGE_SIZE);
+	group = clamp_t(u32, FZC_COPY_PAGES / e->copy_pages, 1, FZC_COPY_BATCH);
+	for (e->copy_first = 0; e->copy_first < c->n; e->copy_first += n) {
 		int r;
 
-		n = min(group, c->n - first);
-		copy_reads(dev, c, first, n, pages);
-		r = c->to_dev == FZC_NR_DEVS ? 0 : copy_writes(dev, c, first, n, pages);
+		n = min(group, c->n - e->copy_first);
+		copy_reads(dev, c, n);
+		r = c->to_dev == FZC_NR_DEVS ? 0 : copy_writes(dev, c, n);
 		err = err ?: r;
 	}
 	op_ended(e->copying, err);

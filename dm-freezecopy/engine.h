@@ -25,7 +25,7 @@ struct fzc_engine_ops {
 	 * Without the lock, from work of their own, and may sleep.  FZC_ACT_TAGS; and of
 	 * FZC_ACT_COPY: what a slot had is in @pages, and has to become what the target
 	 * of the copy gets.  0, -EBADMSG: it is not what it has to be; others: no telling.
-	 * NULL: a role that has neither.
+	 * copied() is asked only where blocks are encrypted; NULL: a role that has neither.
 	 */
 	int (*write_tags)(struct fzc_dev *dev);
 	int (*copied)(struct fzc_dev *dev, const struct fzc_copy *c,
@@ -52,6 +52,7 @@ struct fzc_op {
 struct fzc_copy_io {
 	struct fzc_engine *engine;
 	int err;
+	u32 items;	/* what the bio is for */
 };
 
 struct fzc_engine {
@@ -65,8 +66,11 @@ struct fzc_engine {
 	struct fzc_op op[FZC_ENGINE_OPS];	/* the worker's */
 	struct fzc_op *copying;		/* a core has one FZC_ACT_COPY in flight at a time */
 	struct fzc_op *tagging;		/* ...and one FZC_ACT_TAGS */
+	/* the worker of copies, for the items that the pages have room for */
 	struct page *copy_page[FZC_COPY_PAGES];
 	struct fzc_copy_io copy_io[FZC_COPY_BATCH];
+	u32 copy_first;			/* the first of these items */
+	u32 copy_pages;			/* of each */
 	atomic_t copy_left;
 	struct completion copy_done;
 	atomic_t inflight;

@@ -96,15 +96,41 @@ int fzc_meta_opts(struct fzc_dev *dev, struct fzc_opts *opts, char *why)
 	return fzc_meta_hash(dev, opts->data_hash, why);
 }
 
-static int read_page(struct fzc_dev *dev, const struct fzc_load *load, u64 at,
-		     struct page *page, char *why)
+/*
+ * What is in copy_page[].  A core asks for pages in the order of their places, for millions if the
+ * index of slots is large: a MiB is read at a time.
+ */
+struct window {
+	u8 dev;
+	u64 at;
+	u32 bytes;
+	u64 sparing;	/* before this place: not more than is asked for, that has failed */
+};
+
+static int read_window(struct fzc_dev *dev, struct window *w, const struct fzc_load *load,
+		       u32 need, char *why)
 {
 	static const char *const name[FZC_NR_DEVS] = { "meta", "data", "diff", "diff-b" };
-	int r = fzc_io_read(&dev->io, dev->bdev[load->dev], at, &page, FZC_PAGE);
+	struct block_device *bdev = dev->bdev[load->dev];
+	u64 left = bdev_nr_bytes(bdev) - load->offset;
+	int r;
 
+	if (w->dev != load->dev)
+		w->sparing = 0;
+	w->dev = load->dev;
+	w->at = load->offset;
+	w->bytes = need;
+	if (w->at >= w->sparing && left > need)
+		w->bytes = min_t(u64, round_down(left, FZC_PAGE), FZC_COPY_PAGES * FZC_PAGE);
+	r = fzc_io_read(&dev->io, bdev, w->at, dev->engine.copy_page, w->bytes);
+	if (r && w->bytes > need) {	/* of what is behind nothing may be needed */
+		w->sparing = w->at + w->bytes;
+		w->bytes = need;
+		r = fzc_io_read(&dev->io, bdev, w->at, dev->engine.copy_page, need);
+	}
 	if (r)
 		scnprintf(why, FZC_REASON_LEN, "%s %s: cannot be read at byte %llu (error %d)",
-			  name[load->dev], dev->dm[load->dev]->name, at, -r);
+			  name[w->dev], dev->dm[w->dev]->name, w->at, -r);
 	return r;
 }
 
@@ -128,17 +154,22 @@ static int give(struct fzc_dev *dev, struct fzc_load *load, const struct fzc_pag
 int fzc_meta_load(struct fzc_dev *dev, char *why)
 {
 	struct page **pages = dev->engine.copy_page;
+	struct window w = {};
 	struct fzc_load load;
 	int r = 0;
 
 	while (!r && dev->role->load_next(dev, &load)) {
-		r = read_page(dev, &load, load.offset, pages[0], why);
-		if (!r && load.both)
-			r = read_page(dev, &load, load.offset + FZC_PAGE, pages[1], why);
-		if (r)
-			break;
-		r = give(dev, &load, page_address(pages[0]),
-			 load.both ? page_address(pages[1]) : NULL, why);
+		u32 need = load.both ? 2 * FZC_PAGE : FZC_PAGE, k;
+
+		if (w.dev != load.dev || load.offset < w.at ||
+		    load.offset + need > w.at + w.bytes) {
+			r = read_window(dev, &w, &load, need, why);
+			if (r)
+				break;
+		}
+		k = (load.offset - w.at) / FZC_PAGE;
+		r = give(dev, &load, page_address(pages[k]),
+			 load.both ? page_address(pages[k + 1]) : NULL, why);
 		cond_resched();
 	}
 	return r;

@@ -13,7 +13,7 @@ fail when a ratio is more than 3 % worse than the one in expected.json (--update
 --publish: of each row the last run that measured it, BUILD/bench/runs.json has them all, goes into the
 documents, under the commit that the run was made at; plots as well.  --profile: instead, shares of the
 instructions, by function and by thread; with --only crypto of a connected pair, by cipher; with --only slow
-of one behind a slow link.
+of one behind a slow link; with --only merge of a merge, and of a copy.
 """
 
 import argparse
@@ -387,7 +387,7 @@ def main():
     args = parser.parse_args()
     only = parts_of(args)
     crypto = args.only == "crypto"	# judged, too, when it alone is run
-    profile = f"{args.only}_profiles" if args.only in ("crypto", "slow") else "profiles"
+    profile = f"{args.only}_profiles" if args.only in ("crypto", "slow", "merge") else "profiles"
     expected = HERE / ("expected-crypto.json" if crypto else "expected.json")
     folder = vm.BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)

@@ -541,7 +541,7 @@ measure_commit() {
 	fz_end
 }
 
-# What a stage holds goes to the volume; beside it, the same bytes from disk to disk.
+# What a stage holds goes to the volume; beside it, the same bytes from disk to disk, onto pages that are there.
 measure_merge() {
 	fz_pair
 	fill /dev/mapper/p
@@ -549,12 +549,17 @@ measure_merge() {
 	begin=$(now)
 	freezectl freeze p --wait committed >/dev/null
 	figure merge commit_ns $(($(now) - begin))
-	begin=$(now)
+	begin=$(now)	# what is merged until @left is read is not counted, its time is
+	left=$(field s merge_left)
 	freezectl wait s merged >/dev/null
-	moved merge "$begin" $((set_mib * 1048576))
+	figure merge blocks "$left"
+	moved merge "$begin" $((left * 4096))
 	fz_end
-	begin=$(now)
-	dd if=/dev/ram5 of=/dev/ram7 bs=1M count="$set_mib" iflag=direct oflag=direct 2>/dev/null
+	for round in 1 2; do
+		begin=$(now)
+		dd if=/dev/ram5 of=/dev/ram7 bs=1M count="$set_mib" iflag=direct oflag=direct 2>/dev/null
+		progress "  copy $round"
+	done
 	moved merge-dd "$begin" $((set_mib * 1048576))
 }
 
@@ -650,17 +655,23 @@ measure_cpus() {
 	fz_end
 }
 
-# profile CASE DEVICE WORD...: a load under perf, whose clock is the guest's, an instruction a nanosecond
-profile() {
-	profile_case=$1 profile_device=$2
-	shift 2
-	perf record -q -a -e cpu-clock -c 5000 -o /tmp/perf.data \
-		fio --name=load --filename="$profile_device" --size="${set_mib}M" --direct=1 --ioengine=libaio \
-		--iodepth=16 --randrepeat=1 --output=/dev/null "$@"
+# profiled CASE WORD...: a command under perf, whose clock is the guest's, an instruction a nanosecond
+profiled() {
+	profile_case=$1
+	shift
+	perf record -q -a -e cpu-clock -c 5000 -o /tmp/perf.data "$@" >/dev/null
 	echo "=== $profile_case perf"
 	perf report -i /tmp/perf.data --stdio --sort symbol -n -w 6,12,60 2>/dev/null | grep -E '^ *[0-9.]+%' || :
 	echo "=== $profile_case threads"
 	perf report -i /tmp/perf.data --stdio --sort comm 2>/dev/null | grep -E '^ *[0-9.]+%' || :
+}
+
+# profile CASE DEVICE WORD...: a load
+profile() {
+	profile_case=$1 profile_device=$2
+	shift 2
+	profiled "$profile_case" fio --name=load --filename="$profile_device" --size="${set_mib}M" --direct=1 \
+		--ioengine=libaio --iodepth=16 --randrepeat=1 --output=/dev/null "$@"
 }
 
 # Who takes the processor while both ends work behind a slow link.
@@ -670,6 +681,15 @@ measure_slow_profiles() {
 	profile slow-write /dev/mapper/p --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap \
 		--number_ios=$((ios * 4))
 	fz_end
+}
+
+measure_merge_profiles() {
+	fz_pair
+	fill /dev/mapper/p
+	fz_in_sync
+	profiled merge sh -c 'freezectl freeze p --wait merged && freezectl wait s merged'
+	fz_end
+	profiled merge-dd dd if=/dev/ram5 of=/dev/ram4 bs=1M count="$set_mib" iflag=direct oflag=direct
 }
 
 measure_profiles() {
