@@ -309,8 +309,8 @@ static void copy_submit(struct fzc_dev *dev, const struct fzc_copy *c, u32 i, u3
 }
 
 /*
- * Read or write @n items, as many as there are pages for; REQ_NOMERGE: each by itself.  copy_io[] says
- * what became of each; returns whether one has failed.
+ * Read or write @n items, as many as there are pages for; REQ_NOMERGE: each by itself.  What became
+ * of each is in copy_io[]; returns whether one has failed.
  */
 static bool copy_pass(struct fzc_dev *dev, const struct fzc_copy *c, u32 n, blk_opf_t opf)
 {
@@ -346,7 +346,7 @@ static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 n)
 	struct fzc_copy_item *it = &c->item[e->copy_first];
 	u32 i;
 
-	if (copy_pass(dev, c, n, REQ_OP_READ))	/* one bad block is no reason to lose its neighbours */
+	if (copy_pass(dev, c, n, REQ_OP_READ))	/* a bad block must not take others with it */
 		copy_pass(dev, c, n, REQ_OP_READ | REQ_NOMERGE);
 	for (i = 0; i < n; i++) {
 		it[i].result = FZC_COPY_OK;
