@@ -296,7 +296,7 @@ static void copy_submit(struct fzc_dev *dev, const struct fzc_copy *c, u32 i, u3
 	bool write = op_is_write(opf);
 	u8 which = write ? c->to_dev : c->from_dev;
 	u64 at = fzc_dev_at(dev, which, it->block, write ? it->to : it->from);
-	/* only the volume's last block is not whole, and it is the last of its run */
+	/* the volume's last block is not whole; within a run it can only be of slots, which are */
 	u32 bytes = (n - 1) * dev->geo.block_size + fzc_dev_block_bytes(dev, it[n - 1].block);
 
 	io->items = n;
@@ -309,26 +309,27 @@ static void copy_submit(struct fzc_dev *dev, const struct fzc_copy *c, u32 i, u3
 }
 
 /*
- * Read or write @n items, as many as there are pages for; REQ_NOMERGE: each by itself.  What became
- * of each is in copy_io[]; returns whether one has failed.
+ * Read or write @n items, as many as there are pages for; REQ_NOMERGE: those that failed, each by
+ * itself.  What became of each is in copy_io[]; returns whether one has failed.
  */
 static bool copy_pass(struct fzc_dev *dev, const struct fzc_copy *c, u32 n, blk_opf_t opf)
 {
 	struct fzc_engine *e = &dev->engine;
 	struct fzc_copy_io *io = e->copy_io;
-	u32 i, k, run, most = opf & REQ_NOMERGE ? 1 : n;
-	bool bad = false;
+	bool again = opf & REQ_NOMERGE, bad = false;
+	u32 i, k, run;
 
 	for (i = 0; i < n; i++) {
-		io[i].err = 0;
+		if (!again)
+			io[i].err = 0;
 		io[i].items = 1;
 	}
 	copy_begin(e);
 	for (i = 0; i < n; i += io[i].items) {
 		k = e->copy_first + i;
-		if (!copy_moves(&c->item[k], op_is_write(opf)))
+		if (!copy_moves(&c->item[k], op_is_write(opf)) || (again && !io[i].err))
 			continue;
-		run = copy_run(c, k, min(most, n - i), op_is_write(opf));
+		run = again ? 1 : copy_run(c, k, n - i, op_is_write(opf));
 		copy_submit(dev, c, k, run, opf);
 	}
 	copy_wait(e);
@@ -340,14 +341,23 @@ static bool copy_pass(struct fzc_dev *dev, const struct fzc_copy *c, u32 n, blk_
 	return bad;
 }
 
+/*
+ * A bad block takes no others with it, unless a device below merges requests that it should not
+ * (md).  That costs a disk which times out its time twice, and not once for each block.
+ */
+static void copy_all(struct fzc_dev *dev, const struct fzc_copy *c, u32 n, blk_opf_t opf)
+{
+	if (copy_pass(dev, c, n, opf))
+		copy_pass(dev, c, n, opf | REQ_NOMERGE);
+}
+
 static void copy_reads(struct fzc_dev *dev, struct fzc_copy *c, u32 n)
 {
 	struct fzc_engine *e = &dev->engine;
 	struct fzc_copy_item *it = &c->item[e->copy_first];
 	u32 i;
 
-	if (copy_pass(dev, c, n, REQ_OP_READ))	/* a bad block must not take others with it */
-		copy_pass(dev, c, n, REQ_OP_READ | REQ_NOMERGE);
+	copy_all(dev, c, n, REQ_OP_READ);
 	for (i = 0; i < n; i++) {
 		it[i].result = FZC_COPY_OK;
 		if (e->copy_io[i].err)
@@ -364,7 +374,7 @@ static int copy_writes(struct fzc_dev *dev, struct fzc_copy *c, u32 n)
 	int err = 0;
 	u32 i;
 
-	copy_pass(dev, c, n, REQ_OP_WRITE);
+	copy_all(dev, c, n, REQ_OP_WRITE);
 	for (i = 0; i < n; i++) {
 		if (e->copy_io[i].err)
 			c->item[e->copy_first + i].result = FZC_COPY_EWRITE;

@@ -104,7 +104,7 @@ struct window {
 	u8 dev;
 	u64 at;
 	u32 bytes;
-	u64 sparing;	/* before this place: not more than is asked for, that has failed */
+	u64 sparing[FZC_NR_DEVS];	/* before this place: only what is asked for, more has failed */
 };
 
 static int read_window(struct fzc_dev *dev, struct window *w, const struct fzc_load *load,
@@ -115,16 +115,14 @@ static int read_window(struct fzc_dev *dev, struct window *w, const struct fzc_l
 	u64 left = bdev_nr_bytes(bdev) - load->offset;
 	int r;
 
-	if (w->dev != load->dev)
-		w->sparing = 0;
 	w->dev = load->dev;
 	w->at = load->offset;
 	w->bytes = need;
-	if (w->at >= w->sparing && left > need)
+	if (w->at >= w->sparing[w->dev] && left > need)
 		w->bytes = min_t(u64, round_down(left, FZC_PAGE), FZC_COPY_PAGES * FZC_PAGE);
 	r = fzc_io_read(&dev->io, bdev, w->at, dev->engine.copy_page, w->bytes);
 	if (r && w->bytes > need) {	/* of what is behind nothing may be needed */
-		w->sparing = w->at + w->bytes;
+		w->sparing[w->dev] = w->at + w->bytes;
 		w->bytes = need;
 		r = fzc_io_read(&dev->io, bdev, w->at, dev->engine.copy_page, need);
 	}

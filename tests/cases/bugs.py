@@ -36,7 +36,7 @@ BUGS = {
                     "			c->item[e->copy_first + i].result = FZC_COPY_OK;",
                     "test_merge_of_a_primary"),
     "merge-blame": ("one bad block in a run of them damages all", "engine.c",
-                    "		copy_pass(dev, c, n, REQ_OP_READ | REQ_NOMERGE);\n", "		;\n",
+                    "		copy_pass(dev, c, n, opf | REQ_NOMERGE);\n", "		;\n",
                     "test_unreadable_slot"),
     "silence": ("a peer may be silent for ever", "link.c",
                 "#define SILENCE		(8 * HZ)", "#define SILENCE		(800 * HZ)",
