@@ -104,7 +104,7 @@ struct window {
 	u8 dev;
 	u64 at;
 	u32 bytes;
-	u64 sparing[FZC_NR_DEVS];	/* before this place: only what is asked for, more has failed */
+	u64 sparing[FZC_NR_DEVS];	/* before this place: more than was asked for failed */
 };
 
 static int read_window(struct fzc_dev *dev, struct window *w, const struct fzc_load *load,
