@@ -94,6 +94,26 @@ def test_merge_of_a_primary(pair):
 
 
 @long
+def test_one_bad_sector_of_a_primary(pair):
+    """A merge leaves the block that cannot be written where it is, and none of its neighbours."""
+    scenes.volume(pair, size=SIZE)
+    pair.freeze()
+    pair.netem("primary", scenes.SLOW_WIRE)
+    write = f"dd if=/dev/urandom of={DEVICE} bs=64k count=32 seek={(SIZE - 2 * MIB) // 65536} oflag=direct status=none"
+    pair.primary.run(write)
+    pair.message("primary", "freeze")
+    pair.primary.run(write)
+    reference = pair.dump("primary")
+    with failing(pair, "primary", "data", "write", sector=(SIZE - MIB // 4) // 512):
+        pair.netem("primary", "")
+        pair.wait("primary", lambda s: s["mode"] == "merging" and s["merge_left"] == 1, what="all but one merged")
+        seen(pair, "primary", "data", "data device failed")
+        pair.same(pair.dump("primary"), reference)
+    pair.wait_merged("primary")
+    pair.same(pair.dump("primary"), reference)
+
+
+@long
 @pytest.mark.parametrize("kind", ["read", "flush"])
 def test_data_of_a_primary(pair, kind):
     """What cannot be read for sending, or not be flushed, is never in an image; the freeze gives way."""
@@ -280,7 +300,7 @@ def test_merge_of_a_secondary(pair, disk, kind):
     for one in stages:
         pair.secondary.fail(one, kind)
     scenes.slow_writes(pair.secondary, "data", 0)
-    seen(pair, "secondary", disk, f"merging: (reading|writing to|flushing) the {disk}(-[ab])? device failed")
+    seen(pair, "secondary", disk, f"(merging: (reading|writing to)|flushing) the {disk}(-[ab])? device failed")
     time.sleep(2)
     assert pair.status("secondary")["mode"] == "merging"
     if disk == "data":

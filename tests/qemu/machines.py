@@ -451,7 +451,9 @@ class Machine:
                                  *((s, self.disk(s), "off") for s in self.sizes)]:
             cmd += ["-blockdev", f"driver=raw,node-name={serial},read-only={ro},discard=unmap,"
                     f"file.driver=file,file.filename={path},file.locking=off",
-                    "-device", f"virtio-blk-pci,id=disk-{serial},drive={serial},serial={serial}"]
+                    "-device", f"virtio-blk-pci,id=disk-{serial},drive={serial},serial={serial},"
+                    # or requests beside a bad sector fail with it
+                    "request-merging=off"]
         return [str(c) for c in cmd]
 
 
