@@ -107,7 +107,7 @@ def test_one_bad_sector_of_a_primary(pair):
     with failing(pair, "primary", "data", "write", sector=(SIZE - MIB // 4) // 512):
         pair.netem("primary", "")
         pair.wait("primary", lambda s: s["mode"] == "merging" and s["merge_left"] == 1, what="all but one merged")
-        seen(pair, "primary", "data", "data device failed")
+        seen(pair, "primary", "data", r"merging block \d+ failed: the data device cannot be written")
         pair.same(pair.dump("primary"), reference)
     pair.wait_merged("primary")
     pair.same(pair.dump("primary"), reference)
