@@ -59,6 +59,8 @@ BUGS = {
              "test_frames_wait_for_what_is_verified"),
     "background": ("an image is sent as if it could wait", "primary.c",
                    "pr->core.phase == FZC_PHASE_IDLE && fzc_p_has_image", "fzc_p_has_image", "test_sending_gives_way"),
+    "pace": ("a write waits three times as long as it may", "hio.c",
+             "msecs_to_jiffies(dev->pace_ms);", "msecs_to_jiffies(3 * dev->pace_ms);", "test_paced_writes"),
     "compress": ("nothing is compressed", "primary_send.c",
                  "		if (!pr->compressor || piece->zero)\n", "		if (pr->compressor || piece->zero)\n",
                  "test_compressed and lz4 and 4096"),

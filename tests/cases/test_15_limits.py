@@ -9,6 +9,7 @@ from conftest import BY_ID, DEVICE, DIFFS, MIB
 
 pytestmark = pytest.mark.module
 ROOM = 2 * MIB	# of diff, where a freeze has several times that to deliver
+PACE = 3000	# ms, more than a busy host takes for a request
 
 
 def small(machine, pair, block=4096, **options):
@@ -64,6 +65,30 @@ def test_small_diff_gives_way(pair, block):
     load.pause()	# on a busy host all of it takes longer to be sent than to be written
     pair.wait_in_sync()
     load.resume()
+    scenes.commit(pair, load)
+    scenes.finish(pair, load)
+
+
+@pytest.mark.long
+def test_paced_writes_wait_so_long(pair):
+    """A write that finds no room waits for pace_ms, while the link delivers nothing, and not longer."""
+    small(pair.primary, pair, pace_ms=PACE)
+    load = pair.load(**{**scenes.SMALL, "depth": 8})
+    pair.netem("primary", scenes.SLOW_WIRE)
+    scenes.wait_bytes(pair, "unsent", 3 * ROOM)
+    load.stop()
+    # slower, so that the machine is not what they wait for
+    load = pair.load(**{**scenes.STEADY, "depth": 8, "rate": 200, "to": 8 * MIB // 512, "hot": 0})
+    load.worst()
+    load.freeze()
+    status = pair.wait("primary", lambda s: s["ev_abort"] == 1, timeout=120, what="aborted")
+    worst = load.worst()
+    scenes.verdict(f"{status['paced']} writes waited for {PACE} ms; the longest request {worst} ms")
+    assert status["paced"] > 0 and status["ev_paced"] == 1, status
+    # none aborts before it has waited for all of that
+    assert PACE - 10 <= worst < PACE + scenes.STALL * vm.SLOW
+    pair.netem("primary", "")
+    pair.wait("primary", lambda s: s["mode"] == "normal" and not s["backoff_ms"], what="ready for a freeze")
     scenes.commit(pair, load)
     scenes.finish(pair, load)
 
