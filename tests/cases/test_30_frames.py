@@ -92,7 +92,7 @@ ROWS = {
     ("p", "FREEZE"): freeze, ("p", "ALL_SENT"): freeze, ("s", "COMMITTED"): freeze, ("s", "MERGED"): freeze,
     ("p", "ABORT"): abort, ("p", "PING"): idle, ("s", "PING"): idle,
 }
-# These have cases of their own, below.
+# These have cases of their own, below; AUTH, after which no proxy can read, in test_41_attack.
 RARE = {"REFUSE", "FULL", "NEED", "AUTH"}
 
 

@@ -41,6 +41,8 @@ SOME = [*ways("p", [8, 70, 140, STEP + 90, AFTER["p"], AFTER["p"] + 64, AFTER["p
         f"p:cut:{AFTER['p'] + 30}", f"s:repeat:{AFTER['s']}:368", f"s:swap:{AFTER['s']}:80", "p:flip:9000",
         "p:swap:9000:4192", "p:drop:12000:1"]
 MANY = [*ways("p", all_of_the_hello("p")), *ways("s", all_of_the_hello("s"))]
+# The messages of the handshake: who sends it, and where it begins.
+AUTH = [("p", 0), ("s", 0), ("p", STEP)]
 PATIENCE = 4	# after so many attacks a primary would wait for a second and more before it calls again
 
 
@@ -92,6 +94,36 @@ def test_changed_on_the_way(pair, attacks):
     said = refusals(pair.primary) + refusals(pair.secondary)
     scenes.verdict(f"{len(attacks)} changes on the way in {seconds:.0f} s, {said} reasons in the logs")
     assert said
+
+
+@long
+@pytest.mark.parametrize("fault", ["cut", "end", "repeat", "hold", "dead"])
+def test_handshake_on_a_bad_line(pair, fault):
+    """What test_30_frames does to the other kinds: each message of the handshake lost with the connection, the
+    connection lost behind it, said twice, held, and a connection that is there and carries nothing any more, also
+    behind the last.  They connect again by themselves."""
+    keys(pair)
+    on_the_way(pair, [])
+    pair.wait_connected()
+    load = pair.load(**scenes.STEADY)
+    scenes.deliver(pair, load)
+    for side, at in AUTH + [("p", AFTER["p"])] * (fault == "dead"):
+        attack = f"{side}:{fault}:{at + STEP if fault == 'end' else at}" + f":{STEP}" * (fault == "repeat")
+        connects, begun = pair.status("primary")["ev_connect"], time.monotonic()
+        load.worst()
+        pair.secondary.run("pkill -x fzattack")	# and so the session
+        job = pair.secondary.background(["fzattack", "way", "7745", "192.0.2.2", "7744", attack])
+        pair.wait("primary", lambda s: s["connection"] == "connected" and s["ev_connect"] > connects,  # pylint: disable=W0640
+                  what=f"{attack}: another connection")
+        seconds = time.monotonic() - begun
+        load.work(20)
+        scenes.deliver(pair, load)
+        worst = load.worst()
+        scenes.verdict(f"{attack}: connected after {seconds:.0f} s; the longest request {worst} ms")
+        assert bytes(job.out).decode().startswith(f"{attack}: "), bytes(job.out)
+        assert pair.status("primary")["ev_connect"] == connects + 1
+        assert worst < scenes.STALL * vm.SLOW
+    scenes.finish(pair, load)
 
 
 def test_recorded_session(pair):

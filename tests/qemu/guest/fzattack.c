@@ -11,6 +11,9 @@
  *	sends, from 0:
  *	    flip	the lowest bit at OFFSET is another one
  *	    cut		the connection ends before OFFSET
+ *	    end		...as soon as all before OFFSET has gone on
+ *	    hold	nothing from OFFSET on goes on; what the other side sends does
+ *	    dead	neither end hears anything from then on, not even that it is over
  *	    drop	LENGTH bytes at OFFSET are left out
  *	    repeat	LENGTH bytes at OFFSET go on twice
  *	    swap	LENGTH bytes at OFFSET and the LENGTH after them change places
@@ -90,7 +93,7 @@ static int listen_on(int port)
 
 /* On the way */
 
-enum kind { NONE, FLIP, CUT, DROP, REPEAT, SWAP, RECORD };
+enum kind { NONE, FLIP, CUT, END, HOLD, DEAD, DROP, REPEAT, SWAP, RECORD };
 
 struct attack {
 	enum kind kind;
@@ -98,7 +101,9 @@ struct attack {
 	size_t at, len;
 };
 
-static const char * const kinds[] = { "none", "flip", "cut", "drop", "repeat", "swap", "record" };
+static const char * const kinds[] = {
+	"none", "flip", "cut", "end", "hold", "dead", "drop", "repeat", "swap", "record",
+};
 
 static struct attack parse(const char *text)
 {
@@ -150,18 +155,28 @@ static bool strike(int fd, const struct attack *a)
 static bool forward(int fd, const struct attack *a, const char *buf, size_t from, size_t n)
 {
 	size_t want = wanted(a), before, have, part;
+	bool behind = a->kind != HOLD && from >= a->at + want + !want;
 
-	if (a->kind == NONE || a->kind == RECORD || from + n <= a->at || from >= a->at + want + !want)
+	if (a->kind == END)
+		return put(fd, buf, from + n < a->at ? n : a->at - from) && from + n < a->at;
+	if (a->kind == NONE || a->kind == RECORD || from + n <= a->at || behind)
 		return put(fd, buf, n);
 	before = from < a->at ? a->at - from : 0;
-	if (!put(fd, buf, before) || a->kind == CUT)
+	if (!put(fd, buf, before) || a->kind == CUT || a->kind == DEAD)
 		return false;
+	if (a->kind == HOLD)
+		return true;
 	have = from + before - a->at;
 	part = n - before < want - have ? n - before : want - have;
 	memcpy(held + have, buf + before, part);
 	if (have + part == want && !strike(fd, a))
 		return false;
 	return put(fd, buf + before + part, n - before - part);
+}
+
+static bool was_made(const struct attack *a, size_t seen)
+{
+	return seen >= a->at + wanted(a) + (!wanted(a) && a->kind != END);
 }
 
 /* False: it ended before the attack was made. */
@@ -194,9 +209,11 @@ static bool serve(int p, int s, const struct attack *a, const char *text)
 	}
 	if (record)
 		fclose(record);
-	close(p);
-	close(s);
-	if (seen[a->side] < a->at + wanted(a) + !wanted(a))
+	if (a->kind != DEAD || !was_made(a, seen[a->side])) {
+		close(p);
+		close(s);
+	}
+	if (!was_made(a, seen[a->side]))
 		return false;
 	printf("%s: %zu %zu\n", text, seen[0], seen[1]);
 	return true;
