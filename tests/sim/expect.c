@@ -33,6 +33,8 @@
 #define E_ABORTS	BIT(6)	/* the running freeze is aborted */
 #define E_RECOVERED	BIT(7)	/* the secondary comes back recovered */
 #define E_STANDS	BIT(8)	/* nothing is committed while the device is dead */
+#define E_MERGES	BIT(9)	/* a merge does not end while the device cannot be written */
+#define E_FROZEN	BIT(10)	/* of a frozen block: E_ABORTS; of another, once: E_KEEPS */
 
 /* In the order in which Documentation/failures.rst shows them. */
 const struct outcome outcomes[] = {
@@ -53,12 +55,12 @@ const struct outcome outcomes[] = {
 	{ "diff", E_ABORTS },
 	{ "host", 0 },
 	{ "merge-again", E_HOST },
-	{ "not-sent", E_HOST },
-	{ "s-meta", E_HOST | E_STANDS },
-	{ "s-stage", E_HOST },
-	{ "s-merge", E_HOST },
+	{ "not-sent", E_HOST | E_FROZEN },
+	{ "s-meta", E_HOST | E_STANDS | E_KEEPS },
+	{ "s-stage", E_HOST | E_KEEPS },
+	{ "s-merge", E_HOST | E_KEEPS | E_MERGES },
 	{ "s-fold", E_HOST },
-	{ "s-verify", E_HOST },
+	{ "s-verify", E_HOST | E_ABORTS },
 	{ "s-tracks", 0 },
 	{ }
 };
@@ -136,6 +138,11 @@ void expect_begin(void)
 		return;
 	}
 	e->demands = o->demands;
+	/* without a connection it is read again, whatever it was */
+	if (o->demands & E_FROZEN && W.reads_frozen && p->link == FZC_LINK_UP)
+		e->demands |= E_ABORTS;
+	else if (o->demands & E_FROZEN && x == X_ERROR)
+		e->demands |= E_KEEPS;
 	/* a device that is dead for long fails what the host wants of it, too */
 	if (x == X_DEAD && !W.plan.at.node)
 		e->demands &= ~E_HOST;
@@ -217,8 +224,9 @@ void expect_aborted(u64 number)
 	if (!W.plan.fired || number != e->freeze.number)
 		return;
 	e->aborted = true;
-	if (wants(E_KEEPS) && e->linked && !W.rotted && !W.lacks && !W.p.short_by && !W.p.peer_full)
-		fail("matrix: freeze %llu is aborted because of a lost link: %s",
+	if (wants(E_KEEPS) && e->linked && (BIT(P_DELIVERING) | BIT(P_ALL_SENT)) & BIT(e->p_state) &&
+	    !W.rotted && !W.lacks && !W.p.short_by && !W.p.peer_full)
+		fail("matrix: freeze %llu is aborted because of the fault: %s",
 		     (unsigned long long)number, W.p.reason);
 }
 
@@ -227,7 +235,10 @@ void expect_healed(void)
 {
 	struct expect *e = &W.expect;
 
-	if (wants(E_STANDS) && W.plan.strike == X_DEAD && W.plan.at.step == STEP_SUPER &&
+	if (wants(E_MERGES) && W.plan.strike == X_DEAD && W.plan.at.step == STEP_MERGE_WRITE &&
+	    W.sstate == RUNNING && !fzc_s_merging(&W.s))
+		fail("matrix: a merge has ended on a dead device");
+	if (wants(E_STANDS) && W.plan.strike == X_DEAD && W.plan.at.step <= STEP_LAST_PAGE &&
 	    !W.s.commit_at && W.sstate == RUNNING && W.s.sb.image.number != e->number &&
 	    W.s.sb.image.number != e->other)
 		fail("matrix: image %llu was committed on a dead device",
@@ -240,8 +251,8 @@ void expect_end(void)
 
 	if (wants(E_HOST) && W.st.host_errors != e->host_errors)
 		fail("matrix: a request of the host failed");
-	if (wants(E_ABORTS) && e->p_state == P_DELIVERING && !e->aborted &&
-	    (FLUSHES | INDEX_STEPS) & BIT64(W.plan.at.step))
+	if (wants(E_ABORTS) && e->p_state == (W.plan.at.node ? P_ALL_SENT : P_DELIVERING) &&
+	    !e->aborted)
 		fail("matrix: freeze %llu was not aborted",
 		     (unsigned long long)e->freeze.number);
 }

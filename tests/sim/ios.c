@@ -514,6 +514,7 @@ static void xfer_step(struct io *io)
 			W.pd[FZC_DIFF].cur + slot_sector(0, FZC_DIFF, io->slot[io->step]) :
 			W.pd[FZC_DATA].cur + block * SPB;
 
+		W.reads_frozen = x->frozen;
 		io->err |= io_fails(0, slot ? STEP_SEND_SLOT : STEP_SEND_DATA,
 				    slot ? FZC_DIFF : FZC_DATA);
 		memcpy(io->val + io->step * SPB, from, 8 * n);

@@ -290,6 +290,7 @@ struct world {
 	bool sick;	/* flushes fail now and then */
 	bool lacks;	/* memory for slots, now and then */
 	bool slow;	/* some I/O takes very long */
+	bool reads_frozen;	/* what is read for sending now is a frozen block */
 	bool compresses;	/* time passes from reading and splitting a run to sending it */
 	bool hot;	/* the host writes mostly to a few places */
 	bool p_drops, s_drops;	/* that side has to end its connection */
