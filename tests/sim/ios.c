@@ -278,13 +278,26 @@ static void flush_lost(struct io *io)
  */
 static struct tags *tags_of(u8 dev)
 {
-	struct tags *t = &W.tags[dev == FZC_DIFF_B];
+	return &W.tags[dev == FZC_DIFF_B];
+}
 
-	if (!t->loaded)
-		page_get(&W.sd[dev], fzc_tag_page_offset(W.sgeo.slots[dev == FZC_DIFF_B], 0),
-			 (struct fzc_page *)t->page);
-	t->loaded = true;
-	return t;
+static void tags_read(u8 dev, u8 page[FZC_PAGE])
+{
+	page_get(&W.sd[dev], fzc_tag_page_offset(W.sgeo.slots[dev == FZC_DIFF_B], 0),
+		 (struct fzc_page *)page);
+}
+
+/* They are in memory, or are read, also because others had to be; false: that fails. */
+static bool tags_load(u8 dev, u8 what)
+{
+	struct tags *t = tags_of(dev);
+
+	if (t->loaded && (t->dirty || W.step % 8))
+		return true;
+	t->loaded = !io_fails(1, what, dev);
+	if (t->loaded)
+		tags_read(dev, t->page);
+	return t->loaded;
 }
 
 static struct fzc_tag tag_of(const u64 *val, u64 block)
@@ -298,9 +311,13 @@ static struct fzc_tag tag_of(const u64 *val, u64 block)
 
 static struct fzc_tag tag_get(u8 dev, u32 slot)
 {
+	u8 page[FZC_PAGE];
 	struct fzc_tag tag;
 
-	memcpy(&tag, tags_of(dev)->page + slot * sizeof(tag), sizeof(tag));
+	if (!tags_of(dev)->loaded)
+		tags_read(dev, page);
+	memcpy(&tag, (tags_of(dev)->loaded ? tags_of(dev)->page : page) + slot * sizeof(tag),
+	       sizeof(tag));
 	return tag;
 }
 
@@ -342,14 +359,20 @@ static void tags_step(struct io *io)
 }
 
 /* With a copy from stage to stage goes the tag; into the volume it has to be right. */
-static bool copy_tag(const struct fzc_copy *c, const struct fzc_copy_item *it, const u64 *val)
+static u8 copy_tag(const struct fzc_copy *c, const struct fzc_copy_item *it, u8 what,
+		   const u64 *val)
 {
+	bool stays = c->to_dev != FZC_DATA && c->to_dev != FZC_NR_DEVS;
+
 	if (!W.sgeo.tagged || it->zero)
-		return true;
-	if (c->to_dev == FZC_DATA || c->to_dev == FZC_NR_DEVS)
-		return tag_is(c->from_dev, it->from, block_crc(val, block_sectors(it->block)));
+		return FZC_COPY_OK;
+	if (!tags_load(c->from_dev, what) || (stays && !tags_load(c->to_dev, what)))
+		return FZC_COPY_EIO;
+	if (!stays)
+		return tag_is(c->from_dev, it->from, block_crc(val, block_sectors(it->block))) ?
+		       FZC_COPY_OK : FZC_COPY_BAD;
 	tag_put(c->to_dev, it->to, tag_get(c->from_dev, it->from));
-	return true;
+	return FZC_COPY_OK;
 }
 
 /* One item of a copy: read, then (a later step) write. */
@@ -368,8 +391,8 @@ static void copy_step(struct io *io)
 			       slot_sector(io->node, c->from_dev, it->from), 8 * n);
 		if (it->result == FZC_COPY_OK && it->check && block_crc(io->val, n) != it->crc)
 			it->result = FZC_COPY_BAD;
-		if (it->result == FZC_COPY_OK && io->node && !copy_tag(c, it, io->val))
-			it->result = FZC_COPY_BAD;
+		if (it->result == FZC_COPY_OK && io->node)
+			it->result = copy_tag(c, it, io->what, io->val);
 	} else if (it->result == FZC_COPY_OK && c->to_dev != FZC_NR_DEVS) {
 		u32 to = c->to_dev == FZC_DATA ? it->block * SPB :
 			 slot_sector(io->node, c->to_dev, it->to);
@@ -539,7 +562,9 @@ static void rx_step(struct io *io)
 			io->err |= !write_ends(io, dev == FZC_DATA ? STEP_RX_DATA : STEP_RX_SLOT,
 					       dev, to, block_sectors(block),
 					       io->val + io->step * SPB, false);
-		if (io->encrypted)
+		if (io->encrypted && !tags_load(dev, STEP_TAGS_READ))
+			io->err = -EIO;
+		else if (io->encrypted)
 			tag_put(dev, slot, tag_of(io->val + io->step * SPB, block));
 		io->step++;
 		return;

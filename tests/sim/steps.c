@@ -25,6 +25,7 @@ const char *const step_name[NR_STEPS] = {
 	[STEP_HOST_READ_DATA] = "host read of data", [STEP_HOST_READ_SLOT] = "host read of diff",
 	[STEP_FILL_READ] = "read that completes a slot",
 	[STEP_SEND_DATA] = "read of data to send", [STEP_SEND_SLOT] = "read of diff to send",
+	[STEP_TAGS_READ] = "read of tags to receive",
 	[STEP_LOAD] = "read of metadata", [STEP_MEMORY] = "memory for slots",
 	[STEP_FRAME + FZC_MSG_HELLO] = "HELLO", [STEP_FRAME + FZC_MSG_REFUSE] = "REFUSE",
 	[STEP_FRAME + FZC_MSG_SESSION] = "SESSION",
