@@ -175,16 +175,27 @@ def test_diff_of_a_primary_cannot_be_read(pair):
     well(pair, load, failed=True)
 
 
+def stats(load):
+    words = load.ctl("stats").split()
+    return dict(zip(words[::2], map(int, words[1::2])))
+
+
 @long
 @pytest.mark.parametrize("kind", ["write", "flush"])
 def test_meta_of_a_primary(pair, kind):
     """Nothing goes on unrecorded: what would need a new flag fails, the rest is done; it comes back by itself."""
     load = volume(pair)
+    scenes.wait_bytes(pair, "changed", 6 * MIB)	# of 8 that it writes to
     with failing(pair, "primary", "meta", kind):
         write = f"dd if=/dev/urandom of={DEVICE} bs=4k count=1 oflag=direct seek=%d"
         refused = pair.primary.run(write % (SIZE // 4096 - 1), timeout=20, check=False)
         assert "Input/output error" in refused.err, str(refused)
         seen(pair, "primary", "meta", "to the meta device failed")
+        before = stats(load)
+        load.work(100)
+        done, failed = (stats(load)[key] - before[key] for key in ("writes", "failed"))
+        scenes.verdict(f"{kind}: of {done} writes at least {done - failed} were done")
+        assert done > failed	# of which some are flushes
         refused = pair.message("primary", "freeze", check=False)
         assert not refused.ok and "the meta device failed" in pair.primary.console_text(), str(refused)
         assert pair.status("primary")["connection"] == "connected"
