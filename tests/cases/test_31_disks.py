@@ -7,12 +7,14 @@ and that an image is made once the disk is whole.  The errors come from QEMU's b
 
 import contextlib
 import re
+import struct
 import time
 
 import pytest
 
 import scenes
-from conftest import DEVICE, DIFFS, MIB, NAME
+from conftest import BY_ID, DEVICE, DIFFS, MIB, NAME
+from test_40_auth import status as told
 
 pytestmark = pytest.mark.module
 long = pytest.mark.long
@@ -21,8 +23,10 @@ SIZE = 16 * MIB
 WRITES = {**scenes.SMALL, "read_pct": 0}
 
 
-def volume(pair, load=WRITES):
-    """A small volume with an image, under load."""
+def volume(pair, load=WRITES, key=False):
+    """A small volume with an image, under load; with a key its stages are encrypted."""
+    if key:
+        pair.use_key()
     scenes.volume(pair, size=SIZE, diff=SIZE * 5 // 4)	# also for when all counts as changed
     load = pair.load(**load)
     scenes.commit(pair, load)
@@ -281,12 +285,18 @@ def test_start_without_reading(pair, side):
 
 # -- the secondary's disks: the primary's host never feels them
 
+def with_key(rows, keyed):
+    """These rows, and some of them once more with encrypted stages."""
+    return [pytest.param(*row, key, id="-".join(row) + "-key" * key)
+            for key in (False, True) for row in (keyed if key else rows)]
+
+
 @long
-@pytest.mark.parametrize("kind", ["write", "flush"])
-@pytest.mark.parametrize("disk", ["diffa", "diffb"])
-def test_stage(pair, disk, kind):
+@pytest.mark.parametrize("disk, kind, key", with_key(
+    [(disk, kind) for disk in DIFFS["secondary"] for kind in ("write", "flush")], [("diffa", "write")]))
+def test_stage(pair, disk, kind, key):
     """The connection ends, and comes back; the image stays."""
-    load = volume(pair)
+    load = volume(pair, key=key)
     number = scenes.commit(pair, load)	# so that each stage has its turn
     pair.wait_merged("secondary")
     with failing(pair, "secondary", disk, kind):
@@ -294,18 +304,19 @@ def test_stage(pair, disk, kind):
         if pair.status("primary")["connection"] == "connected" and not pair.status("secondary")["error"]:
             load.freeze()	# what comes now goes to the other stage
             load.work(50)
-        seen(pair, "secondary", "diff", f"(writing to|flushing) the diff-{disk[-1]} device failed")
+        seen(pair, "secondary", "diff", f"(writing (tags )?to|flushing) the diff-{disk[-1]} device failed")
         assert pair.status("secondary")["image"] >= number
         scenes.healthy(load)
     well(pair, load)
 
 
 @long
-@pytest.mark.parametrize("disk, kind", [("data", "write"), ("data", "flush"), ("diff", "read")])
-def test_merge_of_a_secondary(pair, disk, kind):
+@pytest.mark.parametrize("disk, kind, key", with_key(
+    [("data", "write"), ("data", "flush"), ("diff", "read")], [("diff", "read")]))
+def test_merge_of_a_secondary(pair, disk, kind, key):
     """It goes on to be a merge, and to be read through the stage; then the primary is lost for good.
     What cannot be read is not given up as long as nobody can send it again."""
-    load = volume(pair)
+    load = volume(pair, key=key)
     number = scenes.hold_secondary_merging(pair, load)
     stages = DIFFS["secondary"] if disk == "diff" else [disk]
     for one in stages:
@@ -361,6 +372,114 @@ def test_unreadable_slot(pair):
     load.resume()
     well(pair, load)
     assert pair.status("secondary")["damaged"] == 0
+
+
+@long
+def test_given_up_by_order(pair):
+    """When the primary is lost nobody can send again what cannot be read: the merge waits for the order, however
+    long that takes, then ends without that block, and with all others."""
+    load = volume(pair)
+    scenes.wait_bytes(pair, "changed")
+    scenes.slow_writes(pair.secondary, "data")
+    number, reference = pair.freeze_and_keep(load)
+    pair.wait("secondary", lambda s: s["image"] == number and s["mode"] == "merging", what="merging")
+    pair.primary.kill9()
+    pair.wait_disconnected("secondary")
+    for serial, sector in staged_sector(pair.secondary):
+        pair.secondary.fail(serial, "read", sector=sector)
+    pair.recover()
+    order = ["freezectl", "recover", NAME, "--give-up"]
+    early = pair.secondary.run(order, check=False)
+    assert not early.ok and pair.status("secondary")["merge_left"], str(early)
+    scenes.slow_writes(pair.secondary, "data", 0)
+    seen(pair, "secondary", "diff", "merging: reading the diff-[ab] device failed")
+    pair.wait("secondary", lambda s: "(recover give-up gives up" in (told(pair, "secondary")["error"] or ""),
+              timeout=90, what="it asks for the order")
+    time.sleep(5)
+    now = pair.status("secondary")
+    assert now["merge_left"] and not now["damaged"], now
+    pair.secondary.run(order, timeout=60)	# returns when it is merged
+    now = pair.status("secondary")
+    assert (now["mode"], now["image"], now["damaged"], now["merge_left"]) == ("recovered", number, 1, 0), now
+    for serial in DIFFS["secondary"]:
+        pair.secondary.fail(serial)
+    pair.secondary.run(f"dd if={DEVICE} of={BY_ID}dump bs=4096 iflag=direct oflag=direct conv=noerror,sync; "
+                       f"blockdev --flushbufs {BY_ID}dump", timeout=180)
+    one, other = pair.raw("secondary", "dump").read_bytes(), reference.read_bytes()
+    assert sum(one[at:at + 4096] != other[at:at + 4096] for at in range(0, SIZE, 4096)) == 1
+
+
+def pages_of_tags(pair, serial):
+    """The first sector of those of a stage: see Layout of a difference volume, and of page 0."""
+    slots = struct.unpack_from("<I", pair.secondary.disk(serial).read_bytes()[:4096], 64 + 36)[0]
+    return (2 + 2 * -(-slots // 126)) * 8
+
+
+def other_stage(pair):
+    """The stage that does not receive: the newer superblock has the one that does."""
+    meta = pair.secondary.disk("meta").read_bytes()[:8192]
+    newer = max((meta[:4096], meta[4096:]), key=lambda page: struct.unpack_from("<Q", page, 16))
+    return 1 - struct.unpack_from("<I", newer, 64 + 268)[0]
+
+
+def restart_without_tags(pair, serial):
+    """What is cached of the tags is gone; those of the first 64 slots of this stage cannot be read."""
+    pair.stop("secondary")
+    pair.secondary.fail(serial, "read", sector=pages_of_tags(pair, serial))
+    pair.start("secondary")
+
+
+@long
+def test_tags_cannot_be_read_to_merge(pair):
+    """Those of 64 slots: without a tag no content is believed, and it is asked for again."""
+    # each batch of a merge waits on its own until its blocks are given up: few batches
+    load = volume(pair, {**WRITES, "to": MIB // 512}, key=True)
+    scenes.wait_bytes(pair, "changed", MIB // 2)
+    scenes.slow_writes(pair.secondary, "data", scenes.SLOW_DISK // 4)
+    load.pause()
+    pair.wait_in_sync()
+    number = load.freeze()
+    pair.wait("secondary", lambda s: s["image"] == number and s["mode"] == "merging", what="merging")
+    stage = DIFFS["secondary"][other_stage(pair)]
+    restart_without_tags(pair, stage)
+    scenes.slow_writes(pair.secondary, "data", 0)
+    seen(pair, "secondary", "diff", f"merging: reading the diff-{stage[-1]} device failed")
+    assert pair.status("secondary")["mode"] == "merging"
+    pair.wait_connected()
+    now = pair.wait("secondary", lambda s: s["mode"] != "merging", timeout=240, what="merged all the same")
+    assert 0 < now["damaged"] <= 64 and now["image"] == number, now
+    r = pair.secondary.run(f"dd if={DEVICE} of=/dev/null bs=4096 iflag=direct conv=noerror", check=False)
+    assert r.err.count("error reading") == now["damaged"], str(r)
+    pair.secondary.fail(stage)
+    load.resume()
+    well(pair, load)
+    assert pair.status("secondary")["damaged"] == 0
+
+
+@long
+def test_tags_cannot_be_read_to_receive(pair):
+    """No other slots are taken for those: connections come and go, the freeze waits, and the image stays."""
+    load = volume(pair, key=True)
+    load.pause()
+    pair.wait_in_sync()
+    before = scenes.commit(pair, load)
+    pair.wait_merged("secondary")
+    stage = DIFFS["secondary"][1 - other_stage(pair)]
+    restart_without_tags(pair, stage)
+    pair.wait_connected()
+    connects = pair.status("primary")["ev_connect"]
+    load.resume()
+    seen(pair, "secondary", "diff", f"the diff-{stage[-1]} device failed")
+    number = scenes.try_freeze(load)
+    pair.wait("primary", lambda s: s["ev_connect"] >= connects + 3, what="it is tried again")
+    load.work(50)
+    scenes.healthy(load)
+    assert pair.status("secondary")["image"] == before
+    now = pair.status("primary")
+    assert (now["freeze"], now["ev_abort"]) == (number, 0), now
+    pair.secondary.fail(stage)
+    pair.wait_image(number)
+    well(pair, load)
 
 
 @long
