@@ -353,17 +353,28 @@ def run(folder, parts, seconds):
     return "\n" + out
 
 
-def measure(folder, only, seconds):
-    """Rows of all parts in @only; what a guest has measured is kept, whatever becomes of the next."""
+def measure(folder, only, seconds, figures):
+    """Figures of all parts in @only; there is what a guest has measured, whatever becomes of the next."""
     commit = commit_now()	# what is built now, whatever is committed meanwhile
-    figures = {}
     for guest in GUESTS:
         parts = [p for p in guest if p in only]
         if parts:
-            measured = machines(seconds) if parts == ["machines"] else parse(run(folder, parts, seconds))
-            remember(folder, commit, measured)
-            figures.update(measured)
-    return results_of(figures)
+            new = machines(seconds) if parts == ["machines"] else parse(run(folder, parts, seconds))
+            remember(folder, commit, new)
+            figures.update(new)
+
+
+def measured(folder, only, seconds):
+    """Rows, which are kept and shown, also if a guest failed."""
+    figures = {}
+    try:
+        measure(folder, only, seconds, figures)
+    finally:
+        results = results_of(figures)
+        if results:
+            keep(folder, results)
+            report(results)
+    return results
 
 
 def parts_of(args):
@@ -394,10 +405,7 @@ def main():
     if args.profile:
         profiles(run(folder, [profile], args.seconds))
         return 0
-    results = measure(folder, only, args.seconds)
-    if results:
-        keep(folder, results)
-        report(results)
+    results = measured(folder, only, args.seconds)
     if args.publish:
         publish(folder, runs_of(folder))
     if args.update:
