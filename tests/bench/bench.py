@@ -49,6 +49,7 @@ GUESTS = (QUICK, ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy"
 PARTS = tuple(part for guest in GUESTS for part in guest)
 TIMED = ("cpus", "machines")	# in the time of the machine that emulates: rounds, their median and its spread
 ROUND = 5	# seconds of a load there
+DRBD = "DRBD 8.4.11, in-tree,"
 LINKS = {"20mbit": "20 Mbit/s 25 ms", "100mbit": "100 Mbit/s 100 ms", "1gbit": "1 Gbit/s 1 ms",
          "lossy": "100 Mbit/s 25 ms, 1 % loss"}
 
@@ -79,6 +80,17 @@ def iops(text, case, against=None, goal=None):
     return Row(text, case, "iops", "IOPS", against, goal)
 
 
+def mirrored(text, case, drbd=None, goal=None):
+    """Of a load for a time: while it writes, until the other side has it all, and what was sent of what was written."""
+    return [
+        iops(f"{text}, while writing", case, drbd),
+        Row(f"{text}, until in sync", case, "synced_bytes_per_s", "B/s", drbd, goal),
+        Row(f"{text}, time until in sync", case, "total_s", "s"),
+        *(Row(f"{text}, sent {when}, of what was written", case, metric, "B", case, other="bytes")
+          for when, metric in (("while writing", "load_sent"), ("until in sync", "synced_sent"))),
+    ]
+
+
 ROWS = [
     iops("raw disk, 4 KiB random write", "raw-randwrite", "linear-randwrite"),
     iops("raw disk, 4 KiB random read", "raw-randread", "linear-randread"),
@@ -96,13 +108,10 @@ ROWS = [
     iops("frozen, diverted, write", "frozen-randwrite", "linear-randwrite", 0.75),
     iops("frozen, first write, against dm-snapshot", "frozen-first", "snapshot-cow", 1.6),
     iops("frozen, diverted, read", "frozen-randread", "linear-randread", 0.9),
-    iops("DRBD A connected, 4 KiB random write", "drbd-randwrite"),
-    iops("connected, 4 KiB random write, while writing", "connected-randwrite", "drbd-randwrite"),
-    Row("connected, 4 KiB random write, until in sync", "connected-randwrite", "synced_bytes_per_s", "B/s",
-        "drbd-randwrite", 2.5),
-    Row("connected, 64 KiB write, until in sync", "connected-write64k", "synced_bytes_per_s", "B/s", "drbd-write64k",
-        1.5),
-    Row("connected, 1 MiB write, until in sync", "connected-write1m", "synced_bytes_per_s", "B/s", "drbd-write1m", 1.5),
+    *(row for case, text, goal in (("randwrite", "4 KiB random write", 2.5), ("write64k", "64 KiB write", 1.5),
+                                   ("write1m", "1 MiB write", 1.5))
+      for row in mirrored(f"{DRBD} A connected, {text}", f"drbd-{case}") +
+      mirrored(f"connected, {text}", f"connected-{case}", f"drbd-{case}", goal)),
     iops("DRBD A, 20 Mbit/s 25 ms, zipf write", "drbd-slow"),
     iops("20 Mbit/s 25 ms, zipf write, against no link", "slow", "slow-nolink", 0.9),
     iops("20 Mbit/s 25 ms, zipf write, against DRBD A", "slow", "drbd-slow", 100),
@@ -191,6 +200,7 @@ def parse(out):
     for of in figures.values():
         if "total_ns" in of:
             of["synced_bytes_per_s"] = of["bytes"] * 1e9 / of["total_ns"]
+            of["total_s"] = of["total_ns"] / 1e9
         if "mem_maps" in of:
             of["map_bits"] = of["mem_maps"] * 8 / of["blocks"]
     for case in ("cpus-l", "cpus-p"):

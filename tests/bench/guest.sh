@@ -294,14 +294,26 @@ measure_frozen() {
 	fz_end
 }
 
+# Bytes of blocks that DEVICE has given to its connection since it is there.
+sent() {
+	case $1 in
+	/dev/drbd0) echo $(($(sed -n '/^ 0:/,/oos:/s/.*ns:\([0-9]*\) .*/\1/p' /proc/drbd) * 1024)) ;;
+	*) echo $(($(field p tx_blocks) * 4096)) ;;
+	esac
+}
+
 # sustained CASE DEVICE WAIT WORD...: a load for a time, and until the other side has it all
 sustained() {
 	name=$1 device=$2 wait=$3
 	shift 3
+	before=$(sent "$device")
 	begin=$(now)
 	load "$name" "$device" --time_based --runtime="$seconds" "$@"
+	loaded=$(sent "$device")
 	$wait
 	figure "$name" total_ns $(($(now) - begin))
+	figure "$name" load_sent $((loaded - before))
+	figure "$name" synced_sent $(($(sent "$device") - before))
 }
 
 # The loads of a connected pair: sustained loads, prefix, device, what to wait with
@@ -320,8 +332,6 @@ measure_drbd_connected() {
 measure_connected() {
 	fz_pair
 	connected_loads connected /dev/mapper/p fz_in_sync
-	figure connected staged "$(field s staged)"
-	figure connected tx "$(field p tx)"
 	fz_end
 }
 
