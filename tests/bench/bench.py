@@ -80,10 +80,10 @@ def iops(text, case, against=None, goal=None):
     return Row(text, case, "iops", "IOPS", against, goal)
 
 
-def mirrored(text, case, drbd=None, goal=None):
+def mirrored(text, case, drbd=None, goal=None, while_goal=None):
     """Of a load for a time: while it writes, until the other side has it all, and what was sent of what was written."""
     return [
-        iops(f"{text}, while writing", case, drbd),
+        iops(f"{text}, while writing", case, drbd, while_goal),
         Row(f"{text}, until in sync", case, "synced_bytes_per_s", "B/s", drbd, goal),
         Row(f"{text}, time until in sync", case, "total_s", "s"),
         *(Row(f"{text}, sent {when}, of what was written", case, metric, "B", case, other="bytes")
@@ -112,14 +112,16 @@ ROWS = [
                                    ("write1m", "1 MiB write", 1.5))
       for row in mirrored(f"{DRBD} A connected, {text}", f"drbd-{case}") +
       mirrored(f"connected, {text}", f"connected-{case}", f"drbd-{case}", goal)),
-    iops("DRBD A, 20 Mbit/s 25 ms, zipf write", "drbd-slow"),
-    iops("20 Mbit/s 25 ms, zipf write, against no link", "slow", "slow-nolink", 0.9),
-    iops("20 Mbit/s 25 ms, zipf write, against DRBD A", "slow", "drbd-slow", 100),
+    *mirrored(f"{DRBD} A, {LINKS['20mbit']}, zipf write", "drbd-slow"),
+    iops("20 Mbit/s 25 ms, zipf write, while writing, against no link", "slow", "slow-nolink", 0.9),
+    *mirrored(f"{LINKS['20mbit']}, zipf write", "slow", "drbd-slow", while_goal=100),
     Row("20 Mbit/s 25 ms, zipf write, 99th percentile", "slow", "p99_us", "us", "slow-alone", 1.2, most=True),
     Row("not connected, beside a bare TCP stream over 20 Mbit/s 25 ms, the same", "slow-stream", "p99_us", "us",
         "slow-alone"),
-    Row("20 Mbit/s 25 ms, bytes on the wire, against blocks sent", "slow", "wire_bytes", "B", "slow", 1.03, most=True,
-        other="sent_bytes"),
+    Row("20 Mbit/s 25 ms, bytes on the wire until in sync, against blocks sent", "slow", "wire_bytes", "B", "slow", 1.03,
+        most=True, other="synced_sent"),
+    Row("20 Mbit/s 25 ms, bytes on the wire, against distinct blocks changed while nobody was there", "slow-sweep",
+        "wire_bytes", "B", "slow-sweep", 1.03, most=True, other="changed_bytes"),
     *(Row(f"{what}, {LINKS[name]}, against TCP", f"{case}-{name}", "bytes_per_s", "B/s", f"tcp-{name}", goal,
           other="tcp_bytes_per_s")
       for name in LINKS for what, case, goal in (("first copy", "first-copy", 0.95), ("catch-up", "catch-up", 0.95),

@@ -335,36 +335,50 @@ measure_connected() {
 	fz_end
 }
 
+# zipf CASE DEVICE WAIT
 zipf() {
-	load "$1" "$2" --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap --time_based \
-		--runtime="$seconds"
+	sustained "$@" --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap
 }
 
 measure_drbd_slow() {
 	drbd_pair
 	link 20mbit
-	zipf drbd-slow /dev/drbd0
+	zipf drbd-slow /dev/drbd0 drbd_in_sync
 	drbd_end
+}
+
+# Blocks that changed while nobody was there, each of which is sent once: what they take on the wire.
+sweep() {
+	dmsetup suspend --nolockfs s
+	load slow-sweep /dev/mapper/p --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap --number_ios="$ios"
+	figure slow-sweep changed_bytes $(($(field p changed) * 4096))
+	tx=$(field p tx)
+	link 20mbit
+	dmsetup resume s
+	freezectl wait p connected >/dev/null
+	fz_in_sync
+	figure slow-sweep wire_bytes $(($(field p tx) - tx))
+	link none
 }
 
 # One load over a slow link, over none, and without a peer; each begins after an image.
 measure_slow() {
 	fz_pair
-	zipf slow-nolink /dev/mapper/p
+	zipf slow-nolink /dev/mapper/p fz_in_sync
 	fz_image
 	link 20mbit
-	tx=$(field p tx) sent=$(field p tx_blocks)
-	zipf slow /dev/mapper/p
+	tx=$(field p tx)
+	zipf slow /dev/mapper/p fz_in_sync
 	figure slow wire_bytes $(($(field p tx) - tx))
-	figure slow sent_bytes $((($(field p tx_blocks) - sent) * 4096))
 	link none
-	fz_in_sync
+	fz_image
+	sweep
 	fz_image
 	dmsetup remove s
-	zipf slow-alone /dev/mapper/p
+	zipf slow-alone /dev/mapper/p :
 	link 20mbit
 	stream
-	zipf slow-stream /dev/mapper/p
+	zipf slow-stream /dev/mapper/p :
 	stream_end
 	fz_end
 }
