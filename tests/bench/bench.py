@@ -142,7 +142,9 @@ ROWS = [
         "ns", 70e6, 1.2, most=True),
     Row("what these add, against one of them", "commit-20", "more_ns", "ns", 20e6),
     Row("merge, against a copy of the same bytes", "merge", "bytes_per_s", "B/s", "merge-dd", 0.7),
-    Row("restart with a full difference volume", "restart", "usable_ns", "ns"),
+    Row("restart with a difference volume of 64 GiB, until usable", "restart", "usable_ns", "ns"),
+    Row("the same, its index a second, against dd bs=1M of the same range", "restart", "bytes_per_s", "B/s", "restart-dd", 0.9),
+    Row("the same, blocks that are diverted and not merged when it is usable", "restart", "usable_diverted", "blocks"),
     *(Row(f"freeze stall, {text}", case, f"stall{n}_ms", "ms", 1, 1, most=True)
       for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks")) for n in (1, 2)),
     Row("memory of block sets, bytes a block, against 5 bits and 1 %", "1tib", "map_bits", "bit", 5, 1.01, most=True),

@@ -129,6 +129,7 @@ stream_end() {
 # ---- freezecopy ----
 
 auth='auth none'
+p_diff=/dev/ram2
 s_meta=/dev/ram3
 s_stages='/dev/ram5 /dev/ram6'
 
@@ -148,7 +149,7 @@ primary() {
 	lz4 | zstd) words="8 compress $1" ;;
 	*) words='8 assume identical' ;;
 	esac
-	dmsetup create p --uuid FREEZECOPY-p --table "0 $sectors freezecopy primary /dev/ram0 $p_data /dev/ram2 \
+	dmsetup create p --uuid FREEZECOPY-p --table "0 $sectors freezecopy primary /dev/ram0 $p_data $p_diff \
 		$words peer 127.0.0.1:7744 $auth pair $pair"
 }
 
@@ -609,28 +610,55 @@ measure_merge() {
 	moved merge-dd "$begin" $((set_mib * 1048576))
 }
 
-# The index of a difference volume that holds all of the set is read.
+# thin NAME SECTORS: of the pool
+thin() {
+	dmsetup message pool 0 "create_thin $thin_id"
+	dmsetup create "$1" --table "0 $2 thin /dev/mapper/pool $thin_id"
+	thin_id=$((thin_id + 1))
+}
+
+# Bytes that were read from DEVICE.
+was_read() {
+	awk '{ print $3 * 512 }' "/sys/block/$(basename "$(readlink -f "$1")")/stat"
+}
+
+# A start reads the index of the difference volume: of 64 GiB, thin, behind 2 ms for each read, with all of the
+# set diverted.  Beside it, the same bytes by themselves.
 measure_restart() {
-	fz_pair
+	disks
+	dmsetup create pool --table "0 $sectors thin-pool /dev/ram7 /dev/ram2 128 0 1 skip_block_zeroing"
+	thin_id=0
+	thin p-thin $((64 << 21))
+	p_diff=/dev/mapper/p-diff
+	dmsetup create p-diff --table "0 $((64 << 21)) delay /dev/mapper/p-thin 0 2 /dev/mapper/p-thin 0 0"
+	fz_begin
 	link dead
 	fill /dev/mapper/p
 	freezectl freeze p --wait cut >/dev/null
 	fill /dev/mapper/p
 	figure restart diverted "$(field p diverted)"
 	dmsetup remove p
+	dd if=/dev/zero of=/dev/null bs=4k count=1 2>/dev/null	# now it is in memory
+	before=$(was_read $p_diff)
 	begin=$(now)
 	primary
-	figure restart usable_ns $(($(now) - begin))
+	dd if=/dev/mapper/p of=/dev/null bs=4k count=1 iflag=direct 2>/dev/null
+	took=$(($(now) - begin))
+	figure restart usable_diverted "$(field p diverted)"
+	index=$(($(was_read $p_diff) - before))
+	figure restart usable_ns $took
+	figure restart index_bytes $index
+	figure restart bytes_per_s $((index * 1000 / (took / 1000000)))
+	begin=$(now)
+	dd if=$p_diff of=/dev/null bs=1M skip=8192 count=$index iflag=direct,skip_bytes,count_bytes 2>/dev/null
+	moved restart-dd "$begin" $index
 	link none
 	freezectl wait p merged >/dev/null
 	fz_end
-}
-
-# thin NAME SECTORS: of the pool on ram7
-thin() {
-	dmsetup message pool 0 "create_thin $thin_id"
-	dmsetup create "$1" --table "0 $2 thin /dev/mapper/pool $thin_id"
-	thin_id=$((thin_id + 1))
+	for disk in p-diff p-thin pool; do
+		dmsetup remove $disk
+	done
+	p_diff=/dev/ram2
 }
 
 # A pair of volumes of @1 sectors and blocks of @2 bytes on thin devices, meta behind a delay of 5 ms.
