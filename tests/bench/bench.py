@@ -12,8 +12,9 @@ fail when a ratio is more than 3 % worse than the one in expected.json (--update
 --only crypto: likewise, against expected-crypto.json.
 --publish: of each row the last run that measured it, BUILD/bench/runs.json has them all, goes into the
 documents, under the commit that the run was made at; plots as well.  --profile: instead, shares of the
-instructions, by function and by thread; with --only crypto of a connected pair, by cipher; with --only slow
-of one behind a slow link; with --only merge of a merge, and of a copy.
+instructions, by function and by thread; with --only crypto of a connected pair, by cipher; with --only connected of
+one that is written in 64 KiB; with --only slow of one behind a slow link; with --only scattered of a catch-up of every
+other block; with --only merge of a merge, and of a copy.
 """
 
 import argparse
@@ -48,6 +49,7 @@ GUESTS = (QUICK, ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy"
           ("commit", "merge", "restart"), ("1tib", "16tib"), ("loss",), ("cpus",), ("machines",))
 PARTS = tuple(part for guest in GUESTS for part in guest)
 TIMED = ("cpus", "machines")	# in the time of the machine that emulates: rounds, their median and its spread
+PROFILES = ("connected", "crypto", "merge", "scattered", "slow")	# that are made by themselves
 ROUND = 5	# seconds of a load there
 DRBD = "DRBD 8.4.11, in-tree,"
 LINKS = {"20mbit": "20 Mbit/s 25 ms", "100mbit": "100 Mbit/s 100 ms", "1gbit": "1 Gbit/s 1 ms",
@@ -91,6 +93,21 @@ def mirrored(text, case, drbd=None, goal=None, while_goal=None):
     ]
 
 
+def copies(link):
+    """Of what goes over a link: a bare TCP stream, what else does as much, and the processor that serves both ends."""
+    return [
+        Row(f"TCP, one stream, {LINKS[link]}", f"tcp-{link}", "tcp_bytes_per_s", "B/s"),
+        *(Row(f"{what}, {LINKS[link]}, against TCP", f"{case}-{link}", metric, "B/s", f"tcp-{link}", 0.95,
+              other="tcp_bytes_per_s")
+          for what, case, metric in (("first copy", "first-copy", "bytes_per_s"), ("catch-up", "catch-up", "bytes_per_s"),
+                                     ("secondary keeps up: staged in a catch-up", "catch-up", "staged_per_s"),
+                                     ("freeze drain", "drain", "bytes_per_s"),
+                                     ("catch-up of every other 4 KiB block", "scattered", "bytes_per_s"))),
+        *(Row(f"{what}, {LINKS[link]}, processor idle", f"{case}-{link}", "idle_percent", "%")
+          for what, case in (("first copy", "first-copy"), ("catch-up of every other 4 KiB block", "scattered"))),
+    ]
+
+
 ROWS = [
     iops("raw disk, 4 KiB random write", "raw-randwrite", "linear-randwrite"),
     iops("raw disk, 4 KiB random read", "raw-randread", "linear-randread"),
@@ -122,11 +139,7 @@ ROWS = [
         most=True, other="synced_sent"),
     Row("20 Mbit/s 25 ms, bytes on the wire, against distinct blocks changed while nobody was there", "slow-sweep",
         "wire_bytes", "B", "slow-sweep", 1.03, most=True, other="changed_bytes"),
-    *(Row(f"{what}, {LINKS[name]}, against TCP", f"{case}-{name}", "bytes_per_s", "B/s", f"tcp-{name}", goal,
-          other="tcp_bytes_per_s")
-      for name in LINKS for what, case, goal in (("first copy", "first-copy", 0.95), ("catch-up", "catch-up", 0.95),
-                                                 ("freeze drain", "drain", 0.95),
-                                                 ("catch-up of every other 4 KiB block", "scattered", None))),
+    *(row for name in LINKS for row in copies(name)),
     *(Row(f"first copy of what is half zeroes, {how}", f"compress-{how}", "bytes_per_s", "B/s", "compress-copy")
       for how in ("lz4", "zstd")),
     *(Row(f"first copy of what is half zeroes, {how}, bytes on the wire", f"compress-{how}", "tx", "B",
@@ -400,9 +413,10 @@ def parts_of(args):
     if not args.only:
         return QUICK if args.quick else PARTS
     only = [p for p in args.only.split(",") if p != "none"]
-    unknown = set(only) - set(PARTS)
+    known = PROFILES if args.profile else PARTS
+    unknown = set(only) - set(known)
     if unknown:
-        sys.exit(f"bench: --only {','.join(sorted(unknown))}: unknown, expected of {', '.join(PARTS)}; or none")
+        sys.exit(f"bench: --only {','.join(sorted(unknown))}: unknown, expected of {', '.join(known)}; or none")
     return only
 
 
@@ -417,7 +431,7 @@ def main():
     args = parser.parse_args()
     only = parts_of(args)
     crypto = args.only == "crypto"	# judged, too, when it alone is run
-    profile = f"{args.only}_profiles" if args.only in ("crypto", "slow", "merge") else "profiles"
+    profile = f"{args.only}_profiles" if args.only in PROFILES else "profiles"
     expected = HERE / ("expected-crypto.json" if crypto else "expected.json")
     folder = vm.BUILD / "bench"
     folder.mkdir(parents=True, exist_ok=True)

@@ -395,18 +395,25 @@ lacking() {
 	echo $((($(field p unsent) + $(field p inflight)) * 4096))
 }
 
-# moved CASE BEGIN BYTES
+# moved CASE BEGIN BYTES [KEY]
 moved() {
-	figure "$1" bytes_per_s $(($3 * 1000 / (($(now) - $2) / 1000000)))
+	figure "$1" "${4:-bytes_per_s}" $(($3 * 1000 / (($(now) - $2) / 1000000)))
 }
 
-# caught_up CASE: what the other side lacks as it connects
+# Hundredths of a second in which the processor had nothing to do.
+idle() {
+	cut -d' ' -f2 /proc/uptime | tr -d .
+}
+
+# caught_up CASE: what the other side lacks as it connects, and what it has staged meanwhile
 caught_up() {
 	freezectl wait p connected >/dev/null
-	begin=$(now)
-	left=$(lacking)
+	begin=$(now) idle=$(idle)
+	left=$(lacking) staged=$(field s staged)
 	fz_in_sync
 	moved "$1" "$begin" "$left"
+	moved "$1" "$begin" $((($(field s staged) - staged) * 4096)) staged_per_s
+	figure "$1" idle_percent $((($(idle) - idle) * 1000000000 / ($(now) - begin)))
 }
 
 # Volumes of the size of what is copied, all of it filled: a first copy reads all that there is.
@@ -426,6 +433,12 @@ copied_end() {
 	sectors=$((disk_mib * 2048))
 	p_data=/dev/ram1
 	s_data=/dev/ram4
+}
+
+# Every other block is written.
+scatter() {
+	fio --name=scatter --filename=/dev/mapper/p --size="${copy_mib}M" --io_size=$((copy_mib / 2))M --rw=write:4k --bs=4k \
+		--direct=1 --ioengine=psync --refill_buffers=1 --randrepeat=1 --output=/dev/null
 }
 
 # The first copy; what changed while there was no session; what a freeze still has to deliver.
@@ -454,8 +467,7 @@ copy_over() {
 	moved "drain-$1" "$begin" $((left * 4096))
 
 	dmsetup suspend --nolockfs s
-	fio --name=scatter --filename=/dev/mapper/p --size="${copy_mib}M" --io_size=$((copy_mib / 2))M --rw=write:4k --bs=4k \
-		--direct=1 --ioengine=psync --refill_buffers=1 --randrepeat=1 --output=/dev/null
+	scatter
 	dmsetup resume s
 	caught_up "scattered-$1"
 	copied_end
@@ -755,6 +767,23 @@ measure_slow_profiles() {
 	profile slow-write /dev/mapper/p --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap \
 		--number_ios=$((ios * 4))
 	fz_end
+}
+
+# A catch-up of every other block over 1 Gbit/s.
+measure_scattered_profiles() {
+	copied_disks
+	fill $p_data "$copy_mib"
+	secondary
+	primary
+	fz_in_sync
+	fz_image
+	dmsetup suspend --nolockfs s
+	scatter
+	link 1gbit
+	dmsetup resume s
+	freezectl wait p connected >/dev/null
+	profiled scattered freezectl wait p in-sync
+	copied_end
 }
 
 measure_merge_profiles() {
