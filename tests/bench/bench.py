@@ -45,7 +45,7 @@ MARK = "=== "
 SPDX = "<!-- SPDX-License-Identifier: " + "GPL-2.0-only -->"
 # What is run, in this order: what is compared with each other in one guest.
 QUICK = ("local", "drbd_alone", "alone", "cold", "frozen")
-GUESTS = (QUICK, ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy",), ("compress",), ("crypto",),
+GUESTS = (QUICK, ("states",), ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy",), ("compress",), ("crypto",),
           ("commit", "merge", "restart"), ("1tib", "16tib"), ("loss",), ("cpus",), ("machines",))
 PARTS = tuple(part for guest in GUESTS for part in guest)
 TIMED = ("cpus", "machines")	# in the time of the machine that emulates: rounds, their median and its spread
@@ -108,6 +108,13 @@ def copies(link):
     ]
 
 
+# What is loaded in each state of the part "states", what with, and what has to be left of its copy or merge then.
+STATES = (("first copy over 20 Mbit/s, write", "copy-write", True), ("connected, read", "connected-read", False),
+          ("a secondary, read", "secondary-read", False), ("a secondary that merges, read", "stage-read", True),
+          ("a primary that merges, write", "merge-write", True), ("a primary that merges, read", "merge-read", True),
+          ("a recovered volume, write", "recovered-write", False))
+
+
 ROWS = [
     iops("raw disk, 4 KiB random write", "raw-randwrite", "linear-randwrite"),
     iops("raw disk, 4 KiB random read", "raw-randread", "linear-randread"),
@@ -125,6 +132,9 @@ ROWS = [
     iops("frozen, diverted, write", "frozen-randwrite", "linear-randwrite", 0.75),
     iops("frozen, first write, against dm-snapshot", "frozen-first", "snapshot-cow", 1.6),
     iops("frozen, diverted, read", "frozen-randread", "linear-randread", 0.9),
+    *(row for text, case, lasts in STATES for row in (
+        iops(text, f"states-{case}", f"states-linear-rand{case.split('-')[1]}"),
+        *([Row(f"{text}, blocks left when the load ends", f"states-{case}", "left", "blocks")] if lasts else []))),
     *(row for case, text, goal in (("randwrite", "4 KiB random write", 2.5), ("write64k", "64 KiB write", 1.5),
                                    ("write1m", "1 MiB write", 1.5))
       for row in mirrored(f"{DRBD} A connected, {text}", f"drbd-{case}") +

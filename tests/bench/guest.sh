@@ -54,9 +54,17 @@ load() {
 	progress "  $load_case iops $(sed -n 's/.*"iops" : \([0-9]*\).*/\1/p' /tmp/fio | sort -n | tail -n 1)"
 }
 
+random_writes() {
+	load "$1" "$2" --rw=randwrite --bs=4k --number_ios="$ios"
+}
+
+random_reads() {
+	load "$1" "$2" --rw=randread --bs=4k --number_ios="$ios"
+}
+
 quick_loads() {
-	load "$1-randwrite" "$2" --rw=randwrite --bs=4k --number_ios="$ios"
-	load "$1-randread" "$2" --rw=randread --bs=4k --number_ios="$ios"
+	random_writes "$1-randwrite" "$2"
+	random_reads "$1-randread" "$2"
 }
 
 # ---- links: emulated on the loopback device, each direction by itself ----
@@ -627,6 +635,49 @@ thin() {
 	dmsetup message pool 0 "create_thin $thin_id"
 	dmsetup create "$1" --table "0 $2 thin /dev/mapper/pool $thin_id"
 	thin_id=$((thin_id + 1))
+}
+
+# The states that have no part of their own; what is left of a copy or a merge at the end shows that it ran all the time.
+measure_states() {
+	disks
+	fill /dev/ram7
+	dmsetup create l --table "0 $sectors linear /dev/ram7 0"
+	quick_loads states-linear /dev/mapper/l
+	dmsetup remove l
+
+	fill $p_data
+	secondary
+	link 20mbit
+	primary copy
+	freezectl wait p connected >/dev/null
+	random_writes states-copy-write /dev/mapper/p
+	figure states-copy-write left "$(field p copy_left)"
+	fz_end
+
+	fz_pair
+	random_reads states-connected-read /dev/mapper/p
+	random_reads states-secondary-read /dev/mapper/s
+	fill /dev/mapper/p
+	fz_in_sync
+	freezectl freeze p --wait committed >/dev/null
+	random_reads states-stage-read /dev/mapper/s
+	figure states-stage-read left "$(field s merge_left)"
+	freezectl wait s merged >/dev/null
+
+	link dead
+	fill /dev/mapper/p
+	freezectl freeze p --wait cut >/dev/null
+	fill /dev/mapper/p
+	link none
+	freezectl wait p "image=$(field p freeze)" >/dev/null
+	random_writes states-merge-write /dev/mapper/p
+	figure states-merge-write left "$(field p diverted)"
+	random_reads states-merge-read /dev/mapper/p
+	figure states-merge-read left "$(field p diverted)"
+	dmsetup remove p
+	freezectl recover s >/dev/null
+	random_writes states-recovered-write /dev/mapper/s
+	dmsetup remove s
 }
 
 # Bytes that were read from DEVICE.
