@@ -170,7 +170,9 @@ ROWS = [
     Row("the same, blocks that are diverted and not merged when it is usable", "restart", "usable_diverted", "blocks"),
     *(Row(f"freeze stall, {text}", case, f"stall{n}_ms", "ms", 1, 1, most=True)
       for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks")) for n in (1, 2)),
-    Row("memory of block sets, bytes a block, against 5 bits and 1 %", "1tib", "map_bits", "bit", 5, 1.01, most=True),
+    Row("memory of block sets, bits a block, against 5 and 1 %", "1tib", "map_bits", "bit", 5, 1.01, most=True),
+    Row("memory of block sets, MiB for each TiB of 4 KiB blocks, against 5 bits a block", "1tib", "map_mib", "MiB", 160, 1,
+        most=True),
     *(Row(f"create and connect, {text}", case, "create_ns", "ns")
       for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks"))),
     *(iops(f"two processors, {text}, {jobs}, write", f"cpus-{case}-{n}", f"cpus-{case}-1" if n == 2 else None)
@@ -233,6 +235,7 @@ def parse(out):
             of["total_s"] = of["total_ns"] / 1e9
         if "mem_maps" in of:
             of["map_bits"] = of["mem_maps"] * 8 / of["blocks"]
+            of["map_mib"] = of["mem_maps"] / (of["blocks"] * of["block"] / 2 ** 20)
     if "commit-20" in figures:
         figures["commit-20"]["more_ns"] = figures["commit-20"]["ns"] - figures["commit-0"]["ns"]
     for case in ("cpus-l", "cpus-p"):

@@ -753,6 +753,7 @@ measure_size() {
 	done
 	figure "$name" mem_maps "$(field p mem_maps)"
 	figure "$name" blocks "$(field p blocks)"
+	figure "$name" block "$block"
 	fz_end
 	for disk in p-m s-m; do
 		dmsetup remove $disk-slow
