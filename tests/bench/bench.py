@@ -45,8 +45,8 @@ MARK = "=== "
 SPDX = "<!-- SPDX-License-Identifier: " + "GPL-2.0-only -->"
 # What is run, in this order: what is compared with each other in one guest.
 QUICK = ("local", "drbd_alone", "alone", "cold", "frozen")
-GUESTS = (QUICK, ("states",), ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy",), ("compress",), ("crypto",),
-          ("commit", "merge", "restart"), ("1tib", "16tib"), ("loss",), ("cpus",), ("machines",))
+GUESTS = (QUICK, ("states",), ("drbd_connected", "connected"), ("drbd_slow", "slow"), ("copy",), ("compress",),
+          ("crypto",), ("commit", "merge", "restart"), ("1tib", "16tib"), ("loss",), ("cpus",), ("machines",))
 PARTS = tuple(part for guest in GUESTS for part in guest)
 TIMED = ("cpus", "machines")	# in the time of the machine that emulates: rounds, their median and its spread
 PROFILES = ("connected", "crypto", "merge", "scattered", "slow")	# that are made by themselves
@@ -99,7 +99,8 @@ def copies(link):
         Row(f"TCP, one stream, {LINKS[link]}", f"tcp-{link}", "tcp_bytes_per_s", "B/s"),
         *(Row(f"{what}, {LINKS[link]}, against TCP", f"{case}-{link}", metric, "B/s", f"tcp-{link}", 0.95,
               other="tcp_bytes_per_s")
-          for what, case, metric in (("first copy", "first-copy", "bytes_per_s"), ("catch-up", "catch-up", "bytes_per_s"),
+          for what, case, metric in (("first copy", "first-copy", "bytes_per_s"),
+                                     ("catch-up", "catch-up", "bytes_per_s"),
                                      ("secondary keeps up: staged in a catch-up", "catch-up", "staged_per_s"),
                                      ("freeze drain", "drain", "bytes_per_s"),
                                      ("catch-up of every other 4 KiB block", "scattered", "bytes_per_s"))),
@@ -123,8 +124,8 @@ ROWS = [
     iops("dm-snapshot, first write of each 4 KiB chunk", "snapshot-cow", "linear-randwrite"),
     iops("dm-snapshot, chunks already copied, write", "snapshot-randwrite", "linear-randwrite"),
     iops("dm-snapshot, read", "snapshot-randread", "linear-randread"),
-    iops("DRBD 8.4.11, in-tree, not connected, write", "drbd-alone-randwrite", "linear-randwrite"),
-    iops("DRBD 8.4.11, in-tree, not connected, read", "drbd-alone-randread", "linear-randread"),
+    iops(f"{DRBD} not connected, write", "drbd-alone-randwrite", "linear-randwrite"),
+    iops(f"{DRBD} not connected, read", "drbd-alone-randread", "linear-randread"),
     iops("not connected, write", "alone-randwrite", "linear-randwrite", 0.95),
     iops("not connected, read", "alone-randread", "linear-randread", 0.97),
     iops("cold write, every region new", "cold-randwrite", "linear-randwrite", 0.6),
@@ -145,8 +146,8 @@ ROWS = [
     Row("20 Mbit/s 25 ms, zipf write, 99th percentile", "slow", "p99_us", "us", "slow-alone", 1.2, most=True),
     Row("not connected, beside a bare TCP stream over 20 Mbit/s 25 ms, the same", "slow-stream", "p99_us", "us",
         "slow-alone"),
-    Row("20 Mbit/s 25 ms, bytes on the wire until in sync, against blocks sent", "slow", "wire_bytes", "B", "slow", 1.03,
-        most=True, other="synced_sent"),
+    Row("20 Mbit/s 25 ms, bytes on the wire until in sync, against blocks sent", "slow", "wire_bytes", "B", "slow",
+        1.03, most=True, other="synced_sent"),
     Row("20 Mbit/s 25 ms, bytes on the wire, against distinct blocks changed while nobody was there", "slow-sweep",
         "wire_bytes", "B", "slow-sweep", 1.03, most=True, other="changed_bytes"),
     *(row for name in LINKS for row in copies(name)),
@@ -161,18 +162,19 @@ ROWS = [
     Row("sealing 8 KiB, AES-256-GCM, the kernel's C", "seal-aes-c", "instructions", "", "seal-chacha-c"),
     Row("sealing 8 KiB, ChaCha20-Poly1305, the kernel's C", "seal-chacha-c", "instructions", ""),
     Row("commit of what has arrived, against a round trip", "commit-0", "ns", "ns", 50e6, 1.2, most=True),
-    Row("the same, a write or flush of the secondary takes 20 ms, against a round trip and one of them", "commit-20", "ns",
-        "ns", 70e6, 1.2, most=True),
+    Row("the same, a write or flush of the secondary takes 20 ms, against a round trip and one of them", "commit-20",
+        "ns", "ns", 70e6, 1.2, most=True),
     Row("what these add, against one of them", "commit-20", "more_ns", "ns", 20e6),
     Row("merge, against a copy of the same bytes", "merge", "bytes_per_s", "B/s", "merge-dd", 0.7),
     Row("restart with a difference volume of 64 GiB, until usable", "restart", "usable_ns", "ns"),
-    Row("the same, its index a second, against dd bs=1M of the same range", "restart", "bytes_per_s", "B/s", "restart-dd", 0.9),
+    Row("the same, its index a second, against dd bs=1M of the same range", "restart", "bytes_per_s", "B/s",
+        "restart-dd", 0.9),
     Row("the same, blocks that are diverted and not merged when it is usable", "restart", "usable_diverted", "blocks"),
     *(Row(f"freeze stall, {text}", case, f"stall{n}_ms", "ms", 1, 1, most=True)
       for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks")) for n in (1, 2)),
     Row("memory of block sets, bits a block, against 5 and 1 %", "1tib", "map_bits", "bit", 5, 1.01, most=True),
-    Row("memory of block sets, MiB for each TiB of 4 KiB blocks, against 5 bits a block", "1tib", "map_mib", "MiB", 160, 1,
-        most=True),
+    Row("memory of block sets, MiB for each TiB of 4 KiB blocks, against 5 bits a block", "1tib", "map_mib", "MiB",
+        160, 1, most=True),
     *(Row(f"create and connect, {text}", case, "create_ns", "ns")
       for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks"))),
     *(iops(f"two processors, {text}, {jobs}, write", f"cpus-{case}-{n}", f"cpus-{case}-1" if n == 2 else None)
@@ -182,7 +184,7 @@ ROWS = [
     *(iops(f"two machines, {text}, {size}", f"machines-{case}{kind}", against and f"machines-{against}{kind}")
       for kind, size in (("", "4 KiB random write"), ("-64k", "64 KiB write"))
       for case, text, against in (("linear", "dm-linear", None), ("alone", "not connected", "linear"),
-                                  ("drbd", "DRBD A connected, until in sync", "linear"),
+                                  ("drbd", f"{DRBD} A connected, until in sync", "linear"),
                                   ("connected", "connected, until in sync", "drbd"))),
     *(Row(f"1 % of the packets lost, TCP, {text}", f"loss-tcp-{case}", "tcp_bytes_per_s", "B/s", 12.5e6)
       for case, text in (("cubic", "one stream"), ("cubic-4", "four streams"), ("bbr", "one stream with BBR"))),
@@ -256,7 +258,7 @@ def plot(folder, results):
         if not rows:
             continue
         data = "".join(f'"{r["text"]}" {r["ratio"]:.4f}\n' for r in rows)
-        what = "dm-linear" if name == "local" else "DRBD 8.4.11, protocol A"
+        what = "dm-linear" if name == "local" else f"{DRBD} protocol A"
         subprocess.run(["gnuplot"], input=f"""
 set terminal svg size 900,{80 + 26 * len(rows)} background "white" font "sans,11"
 set output "{folder}/{name}.svg"
