@@ -165,7 +165,7 @@ bench-quick: ## the part without connections, against what it is expected to be
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/bench/bench.py --quick
 
-bench-profile: ## what functions the instructions are in (ONLY=crypto: of a connected pair, by cipher)
+bench-profile: ## what functions the instructions are in (ONLY=connected, crypto, merge, scattered or slow: of that)
 	@scripts/setup bench
 	@$(MAKE) machines
 	@/usr/bin/python3 tests/bench/bench.py --profile $(if $(ONLY),--only $(ONLY))

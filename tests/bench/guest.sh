@@ -821,6 +821,15 @@ measure_slow_profiles() {
 	fz_end
 }
 
+# Both ends of a connected pair that is written in 64 KiB, until all has arrived.
+measure_connected_profiles() {
+	fz_pair
+	profiled connected-write64k sh -c "fio --name=load --filename=/dev/mapper/p --size=${set_mib}M --direct=1 \
+		--ioengine=libaio --iodepth=16 --rw=write --bs=64k --time_based --runtime=1 --output=/dev/null &&
+		freezectl wait p in-sync"
+	fz_end
+}
+
 # A catch-up of every other block over 1 Gbit/s.
 measure_scattered_profiles() {
 	copied_disks
