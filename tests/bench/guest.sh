@@ -301,7 +301,7 @@ measure_frozen() {
 	fz_pair
 	link dead
 	fill /dev/mapper/p
-	freezectl freeze p --wait cut >/dev/null
+	freezectl freeze p --force --wait cut >/dev/null
 	load frozen-first /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
 	load frozen-randwrite /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
 	load frozen-randread /dev/mapper/p --rw=randread --bs=4k --number_ios="$ios"
@@ -666,7 +666,7 @@ measure_states() {
 
 	link dead
 	fill /dev/mapper/p
-	freezectl freeze p --wait cut >/dev/null
+	freezectl freeze p --force --wait cut >/dev/null
 	fill /dev/mapper/p
 	link none
 	freezectl wait p "image=$(field p freeze)" >/dev/null
@@ -697,7 +697,7 @@ measure_restart() {
 	fz_begin
 	link dead
 	fill /dev/mapper/p
-	freezectl freeze p --wait cut >/dev/null
+	freezectl freeze p --force --wait cut >/dev/null
 	fill /dev/mapper/p
 	figure restart diverted "$(field p diverted)"
 	dmsetup remove p
@@ -872,7 +872,7 @@ measure_profiles() {
 	link dead
 	profile cold-write /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
 	fill /dev/mapper/p
-	freezectl freeze p --wait cut >/dev/null
+	freezectl freeze p --force --wait cut >/dev/null
 	profile frozen-first /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
 	profile frozen-write /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
 	profile frozen-read /dev/mapper/p --rw=randread --bs=4k --number_ios="$ios"
