@@ -579,21 +579,29 @@ measure_crypto() {
 	auth='auth none'
 }
 
-# slow_disk NAME DEVICE MS: DEVICE with a write cache, whose writes and flushes take so long
-slow_disk() {
-	dmsetup create "$1" --table "0 $(blockdev --getsz "$2") delay $2 0 0 $2 0 $3"
-	echo 'write back' >"/sys/block/$(basename "$(readlink -f "/dev/mapper/$1")")/queue/write_cache"
+# thin NAME SECTORS: of the pool
+thin() {
+	dmsetup message pool 0 "create_thin $thin_id"
+	dmsetup create "$1" --table "0 $2 thin /dev/mapper/pool $thin_id"
+	thin_id=$((thin_id + 1))
 }
 
-# An image of what has all arrived, over 25 ms each way, from before freezectl runs until it has ended.
+# An image of what has all arrived, over 25 ms each way, from before freezectl runs until it has ended.  A thin device has
+# flushes, as a disk in memory has not.
 measure_commit() {
 	for ms in 0 20; do	# of a write and of a flush; ticks of the guest's timer are 4 ms
 		disks
-		slow_disk s-meta /dev/ram3 $ms
-		slow_disk s-a /dev/ram5 $ms
-		slow_disk s-b /dev/ram6 $ms
-		s_meta=/dev/mapper/s-meta s_stages='/dev/mapper/s-a /dev/mapper/s-b'
-		fz_begin
+		dmsetup create pool --table "0 $sectors thin-pool /dev/ram7 /dev/ram5 128 0 1 skip_block_zeroing"
+		thin_id=0
+		for disk in s-m s-a s-b; do
+			thin $disk "$sectors"
+			dmsetup create $disk-slow --table "0 $sectors delay /dev/mapper/$disk 0 0 /dev/mapper/$disk 0 $ms"
+		done
+		s_meta=/dev/mapper/s-m-slow s_stages='/dev/mapper/s-a-slow /dev/mapper/s-b-slow'
+		secondary
+		primary
+		fz_in_sync
+		fz_image
 		link 20mbit
 		load commit-load /dev/mapper/p --rw=randwrite --bs=4k --number_ios=100
 		fz_in_sync
@@ -601,8 +609,8 @@ measure_commit() {
 		freezectl freeze p --wait committed >/dev/null
 		figure "commit-$ms" ns $(($(now) - begin))
 		fz_end
-		for name in meta a b; do
-			dmsetup remove s-$name
+		for disk in s-m-slow s-a-slow s-b-slow s-m s-a s-b pool; do
+			dmsetup remove $disk
 		done
 	done
 	s_meta=/dev/ram3 s_stages='/dev/ram5 /dev/ram6'
@@ -628,13 +636,6 @@ measure_merge() {
 		progress "  copy $round"
 	done
 	moved merge-dd "$begin" $((set_mib * 1048576))
-}
-
-# thin NAME SECTORS: of the pool
-thin() {
-	dmsetup message pool 0 "create_thin $thin_id"
-	dmsetup create "$1" --table "0 $2 thin /dev/mapper/pool $thin_id"
-	thin_id=$((thin_id + 1))
 }
 
 # The states that have no part of their own; what is left of a copy or a merge at the end shows that it ran all the time.
