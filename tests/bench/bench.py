@@ -110,7 +110,7 @@ def copies(link):
 
 
 # What is loaded in each state of the part "states", what with, and what has to be left of its copy or merge then.
-STATES = (("first copy over 20 Mbit/s, write", "copy-write", True), ("connected, read", "connected-read", False),
+STATES = (("first copy over 1 Gbit/s, write", "copy-write", True), ("connected, read", "connected-read", False),
           ("a secondary, read", "secondary-read", False), ("a secondary that merges, read", "stage-read", True),
           ("a primary that merges, write", "merge-write", True), ("a primary that merges, read", "merge-read", True),
           ("a recovered volume, write", "recovered-write", False))

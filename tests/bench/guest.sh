@@ -648,7 +648,7 @@ measure_states() {
 
 	fill $p_data
 	secondary
-	link 20mbit
+	link 1gbit
 	primary copy
 	freezectl wait p connected >/dev/null
 	random_writes states-copy-write /dev/mapper/p
