@@ -658,13 +658,6 @@ measure_states() {
 	fz_pair
 	random_reads states-connected-read /dev/mapper/p
 	random_reads states-secondary-read /dev/mapper/s
-	fill /dev/mapper/p
-	fz_in_sync
-	freezectl freeze p --wait committed >/dev/null
-	random_reads states-stage-read /dev/mapper/s
-	figure states-stage-read left "$(field s merge_left)"
-	freezectl wait s merged >/dev/null
-
 	link dead
 	fill /dev/mapper/p
 	freezectl freeze p --force --wait cut >/dev/null
@@ -679,6 +672,20 @@ measure_states() {
 	freezectl recover s >/dev/null
 	random_writes states-recovered-write /dev/mapper/s
 	dmsetup remove s
+
+	# writes of the merge take 4 ms, or it would be over before fio has started
+	disks
+	s_data=/dev/mapper/s-data
+	dmsetup create s-data --table "0 $sectors delay /dev/ram4 0 0 /dev/ram4 0 4"
+	fz_begin
+	fill /dev/mapper/p
+	fz_in_sync
+	freezectl freeze p --wait committed >/dev/null
+	random_reads states-stage-read /dev/mapper/s
+	figure states-stage-read left "$(field s merge_left)"
+	fz_end
+	dmsetup remove s-data
+	s_data=/dev/ram4
 }
 
 # Bytes that were read from DEVICE.
