@@ -134,6 +134,17 @@ stream_end() {
 	wait $client $server || :
 }
 
+# slow NAME DEVICE READ WRITE: NAME is DEVICE, a read takes so many milliseconds, a write or a flush so many
+slow() {
+	slow_table="0 $(blockdev --getsz "$2") delay $2 0 $3 $2 0 $4"
+	if [ -e "/dev/mapper/$1" ]; then
+		dmsetup reload "$1" --table "$slow_table"
+		dmsetup resume "$1"
+	else
+		dmsetup create "$1" --table "$slow_table"
+	fi
+}
+
 # ---- freezecopy ----
 
 auth='auth none'
@@ -595,7 +606,7 @@ measure_commit() {
 		thin_id=0
 		for disk in s-m s-a s-b; do
 			thin $disk "$sectors"
-			dmsetup create $disk-slow --table "0 $sectors delay /dev/mapper/$disk 0 0 /dev/mapper/$disk 0 $ms"
+			slow $disk-slow /dev/mapper/$disk 0 $ms
 		done
 		s_meta=/dev/mapper/s-m-slow s_stages='/dev/mapper/s-a-slow /dev/mapper/s-b-slow'
 		secondary
@@ -641,10 +652,14 @@ measure_merge() {
 # The states that have no part of their own; what is left of a copy or a merge at the end shows that it ran all the time.
 measure_states() {
 	disks
+	slow d /dev/ram7 0 0
 	fill /dev/ram7
-	dmsetup create l --table "0 $sectors linear /dev/ram7 0"
-	quick_loads states-linear /dev/mapper/l
-	dmsetup remove l
+	for way in ram7 mapper/d; do
+		dmsetup create l --table "0 $sectors linear /dev/$way 0"
+		quick_loads "states-linear-${way#*/}" /dev/mapper/l
+		dmsetup remove l
+	done
+	dmsetup remove d
 
 	fill $p_data
 	secondary
@@ -658,6 +673,26 @@ measure_states() {
 	fz_pair
 	random_reads states-connected-read /dev/mapper/p
 	random_reads states-secondary-read /dev/mapper/s
+	dmsetup remove p
+	freezectl recover s >/dev/null
+	random_writes states-recovered-write /dev/mapper/s
+	dmsetup remove s
+
+	# What a merge does and the load beside it does not takes 4 ms, or it would be over before fio has started.
+	disks
+	p_data=/dev/mapper/p-data p_diff=/dev/mapper/p-diff s_data=/dev/mapper/s-data
+	slow p-data /dev/ram1 0 0
+	slow p-diff /dev/ram2 4 0
+	slow s-data /dev/ram4 0 4
+	fz_begin
+	fill /dev/mapper/p
+	fz_in_sync
+	freezectl freeze p --wait committed >/dev/null
+	random_reads states-stage-read /dev/mapper/s
+	figure states-stage-read left "$(field s merge_left)"
+	freezectl wait s merged >/dev/null
+
+	slow s-data /dev/ram4 0 0
 	link dead
 	fill /dev/mapper/p
 	freezectl freeze p --force --wait cut >/dev/null
@@ -666,26 +701,15 @@ measure_states() {
 	freezectl wait p "image=$(field p freeze)" >/dev/null
 	random_writes states-merge-write /dev/mapper/p
 	figure states-merge-write left "$(field p diverted)"
+	slow p-diff /dev/ram2 0 0
+	slow p-data /dev/ram1 0 4
 	random_reads states-merge-read /dev/mapper/p
 	figure states-merge-read left "$(field p diverted)"
-	dmsetup remove p
-	freezectl recover s >/dev/null
-	random_writes states-recovered-write /dev/mapper/s
-	dmsetup remove s
-
-	# writes of the merge take 4 ms, or it would be over before fio has started
-	disks
-	s_data=/dev/mapper/s-data
-	dmsetup create s-data --table "0 $sectors delay /dev/ram4 0 0 /dev/ram4 0 4"
-	fz_begin
-	fill /dev/mapper/p
-	fz_in_sync
-	freezectl freeze p --wait committed >/dev/null
-	random_reads states-stage-read /dev/mapper/s
-	figure states-stage-read left "$(field s merge_left)"
 	fz_end
-	dmsetup remove s-data
-	s_data=/dev/ram4
+	for disk in p-data p-diff s-data; do
+		dmsetup remove $disk
+	done
+	p_data=/dev/ram1 p_diff=/dev/ram2 s_data=/dev/ram4
 }
 
 # Bytes that were read from DEVICE.
@@ -701,7 +725,7 @@ measure_restart() {
 	thin_id=0
 	thin p-thin $((64 << 21))
 	p_diff=/dev/mapper/p-diff
-	dmsetup create p-diff --table "0 $((64 << 21)) delay /dev/mapper/p-thin 0 2 /dev/mapper/p-thin 0 0"
+	slow p-diff /dev/mapper/p-thin 2 0
 	fz_begin
 	link dead
 	fill /dev/mapper/p
