@@ -109,8 +109,8 @@ def copies(link):
     ]
 
 
-# What is loaded in each state of the part "states", and what with.  Of what lasts something has to be left then; its disks
-# are slow ones, and so is dm-linear's.
+# What is loaded in each state of the part "states", and what with.  Of what lasts something has to be left then; the disks
+# of merges are slow ones, and so is dm-linear's.
 STATES = (("first copy over 1 Gbit/s, write", "copy-write", "ram7"), ("connected, read", "connected-read", "ram7"),
           ("a secondary, read", "secondary-read", "ram7"), ("a recovered volume, write", "recovered-write", "ram7"),
           ("a secondary that merges, read", "stage-read", "d"), ("a primary that merges, write", "merge-write", "d"),
@@ -137,7 +137,7 @@ ROWS = [
     iops("frozen, diverted, read", "frozen-randread", "linear-randread", 0.9),
     *(row for text, case, disk in STATES for row in (
         iops(text, f"states-{case}", f"states-linear-{disk}-rand{case.split('-')[1]}"),
-        *([Row(f"{text}, blocks left when the load ends", f"states-{case}", "left", "blocks")] if case in LASTS else []))),
+        *([Row(f"{text}, blocks left then", f"states-{case}", "left", "blocks")] if case in LASTS else []))),
     *(row for case, text, goal in (("randwrite", "4 KiB random write", 2.5), ("write64k", "64 KiB write", 1.5),
                                    ("write1m", "1 MiB write", 1.5))
       for row in mirrored(f"{DRBD} A connected, {text}", f"drbd-{case}") +
@@ -163,10 +163,14 @@ ROWS = [
                         ("plain-c", "ChaCha20-Poly1305, the kernel's C"))),
     Row("sealing 8 KiB, AES-256-GCM, the kernel's C", "seal-aes-c", "instructions", "", "seal-chacha-c"),
     Row("sealing 8 KiB, ChaCha20-Poly1305, the kernel's C", "seal-chacha-c", "instructions", ""),
-    Row("commit of what has arrived, against a round trip", "commit-0", "ns", "ns", 50e6, 1.2, most=True),
+    Row("commit, from ALL_SENT on, against a round trip", "commit-0", "ns", "ns", 50e6, 1.2, most=True),
     Row("the same, a write or flush of the secondary takes 20 ms, against a round trip and one of them", "commit-20",
         "ns", "ns", 70e6, 1.2, most=True),
     Row("what these add, against one of them", "commit-20", "more_ns", "ns", 20e6),
+    Row("freeze of what has all arrived, from the call on, against a round trip", "freeze-0", "ns", "ns", 50e6),
+    Row("the same, a write or flush of the secondary takes 20 ms, against a round trip and two of them", "freeze-20", "ns",
+        "ns", 90e6),
+    Row("what these add, against one of them", "freeze-20", "more_ns", "ns", 20e6),
     Row("merge, against a copy of the same bytes", "merge", "bytes_per_s", "B/s", "merge-dd", 0.7),
     Row("restart with a difference volume of 64 GiB, until usable", "restart", "usable_ns", "ns"),
     Row("the same, its index a second, against dd bs=1M of the same range", "restart", "bytes_per_s", "B/s",
@@ -240,8 +244,9 @@ def parse(out):
         if "mem_maps" in of:
             of["map_bits"] = of["mem_maps"] * 8 / of["blocks"]
             of["map_mib"] = of["mem_maps"] / (of["blocks"] * of["block"] / 2 ** 20)
-    if "commit-20" in figures:
-        figures["commit-20"]["more_ns"] = figures["commit-20"]["ns"] - figures["commit-0"]["ns"]
+    for case in ("commit", "freeze"):
+        if f"{case}-20" in figures:
+            figures[f"{case}-20"]["more_ns"] = figures[f"{case}-20"]["ns"] - figures[f"{case}-0"]["ns"]
     for case in ("cpus-l", "cpus-p"):
         if f"{case}-2" in figures:
             figures[f"{case}-2"]["scale"] = figures[f"{case}-2"]["iops"] / figures[f"{case}-1"]["iops"]

@@ -597,8 +597,8 @@ thin() {
 	thin_id=$((thin_id + 1))
 }
 
-# An image of what has all arrived, over 25 ms each way, from before freezectl runs until it has ended.  A thin device has
-# flushes, as a disk in memory has not.
+# Over 25 ms each way: an image of what has all arrived, from before freezectl runs until it has ended; and one that has
+# something to deliver, from the last look at which not all was sent.  A thin device has flushes, as a disk in memory has not.
 measure_commit() {
 	for ms in 0 20; do	# of a write and of a flush; ticks of the guest's timer are 4 ms
 		disks
@@ -618,6 +618,13 @@ measure_commit() {
 		fz_in_sync
 		begin=$(now)
 		freezectl freeze p --wait committed >/dev/null
+		figure "freeze-$ms" ns $(($(now) - begin))
+		freezectl wait s merged >/dev/null
+		load commit-load /dev/mapper/p --rw=randwrite --bs=4k --number_ios=1000
+		freezectl freeze p --wait cut >/dev/null
+		next="image=$(field p freeze)"
+		while look=$(now) && [ "$(field p phase)" = delivering ]; do begin=$look; done
+		freezectl wait p "$next" >/dev/null
 		figure "commit-$ms" ns $(($(now) - begin))
 		fz_end
 		for disk in s-m-slow s-a-slow s-b-slow s-m s-a s-b pool; do
