@@ -174,7 +174,7 @@ ROWS = [
     Row("merge, against a copy of the same bytes", "merge", "bytes_per_s", "B/s", "merge-dd", 0.7),
     Row("restart with a difference volume of 64 GiB, until usable", "restart", "usable_ns", "ns"),
     Row("the same, its index a second, against dd bs=1M of the same range", "restart", "bytes_per_s", "B/s",
-        "restart-dd", 0.9),
+        "restart-dd", 0.95),
     Row("the same, blocks that are diverted and not merged when it is usable", "restart", "usable_diverted", "blocks"),
     *(Row(f"freeze stall, {text}", case, f"stall{n}_ms", "ms", 1, 1, most=True)
       for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks")) for n in (1, 2)),

@@ -754,8 +754,6 @@ measure_restart() {
 	begin=$(now)
 	dd if=$p_diff of=/dev/null bs=1M skip=8192 count=$index iflag=direct,skip_bytes,count_bytes 2>/dev/null
 	moved restart-dd "$begin" $index
-	link none
-	freezectl wait p merged >/dev/null
 	fz_end
 	for disk in p-diff p-thin pool; do
 		dmsetup remove $disk
