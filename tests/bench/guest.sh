@@ -590,25 +590,17 @@ measure_crypto() {
 	auth='auth none'
 }
 
-# thin NAME SECTORS: of the pool
-thin() {
-	dmsetup message pool 0 "create_thin $thin_id"
-	dmsetup create "$1" --table "0 $2 thin /dev/mapper/pool $thin_id"
-	thin_id=$((thin_id + 1))
-}
-
 # Over 25 ms each way: an image of what has all arrived, from before freezectl runs until it has ended; and one that has
-# something to deliver, from the last look at which not all was sent.  A thin device has flushes, as a disk in memory has not.
+# something to deliver, from the last look at which not all was sent.  Loop devices have flushes, which disks in memory have not.
 measure_commit() {
+	modprobe loop
 	for ms in 0 20; do	# of a write and of a flush; ticks of the guest's timer are 4 ms
 		disks
-		dmsetup create pool --table "0 $sectors thin-pool /dev/ram7 /dev/ram5 128 0 1 skip_block_zeroing"
-		thin_id=0
 		for disk in s-m s-a s-b; do
-			thin $disk "$sectors"
-			slow $disk-slow /dev/mapper/$disk 0 $ms
+			truncate -s "${disk_mib}M" /tmp/$disk
+			slow $disk "$(losetup -f --show /tmp/$disk)" 0 $ms
 		done
-		s_meta=/dev/mapper/s-m-slow s_stages='/dev/mapper/s-a-slow /dev/mapper/s-b-slow'
+		s_meta=/dev/mapper/s-m s_stages='/dev/mapper/s-a /dev/mapper/s-b'
 		secondary
 		primary
 		fz_in_sync
@@ -623,12 +615,14 @@ measure_commit() {
 		load commit-load /dev/mapper/p --rw=randwrite --bs=4k --number_ios=1000
 		freezectl freeze p --wait cut >/dev/null
 		next="image=$(field p freeze)"
-		while look=$(now) && [ "$(field p phase)" = delivering ]; do begin=$look; done
+		while look=$(now) && dmsetup status p | grep -q phase=delivering; do begin=$look; done
 		freezectl wait p "$next" >/dev/null
 		figure "commit-$ms" ns $(($(now) - begin))
 		fz_end
-		for disk in s-m-slow s-a-slow s-b-slow s-m s-a s-b pool; do
+		for disk in s-m s-a s-b; do
 			dmsetup remove $disk
+			losetup -d "$(losetup -n -O NAME -j /tmp/$disk)"
+			rm /tmp/$disk
 		done
 	done
 	s_meta=/dev/ram3 s_stages='/dev/ram5 /dev/ram6'
@@ -654,6 +648,13 @@ measure_merge() {
 		progress "  copy $round"
 	done
 	moved merge-dd "$begin" $((set_mib * 1048576))
+}
+
+# thin NAME SECTORS: of the pool
+thin() {
+	dmsetup message pool 0 "create_thin $thin_id"
+	dmsetup create "$1" --table "0 $2 thin /dev/mapper/pool $thin_id"
+	thin_id=$((thin_id + 1))
 }
 
 # The states that have no part of their own; what is left of a copy or a merge at the end shows that it ran all the time.
