@@ -361,12 +361,13 @@ def profiles(out):
 
 
 def report(results):
-    print(f"{'':<72} {'measured':>26} {'ratio':>9}  {'goal':>7}")
+    wide = max(len(r["text"]) for r in results)
+    print(f"{'':<{wide}} {'measured':>26} {'ratio':>9}  {'goal':>7}")
     for r in results:
         ratio = "" if r["ratio"] is None else f"{r['ratio']:9.3f}"
         goal = "" if r["goal"] is None else f"{'<=' if r['at_most'] else '>='} {r['goal']}"
         met = {None: "", True: "met", False: "NOT MET"}[r["met"]]
-        print(f"{r['text']:<72} {amount(r):>26} {ratio:>9}  {goal:>7}  {met}")
+        print(f"{r['text']:<{wide}} {amount(r):>26} {ratio:>9}  {goal:>7}  {met}")
 
 
 def gate(results, path):
