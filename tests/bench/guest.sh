@@ -870,6 +870,7 @@ measure_connected_profiles() {
 
 # A catch-up of every other block over 1 Gbit/s.
 measure_scattered_profiles() {
+	copy_mib=$set_mib	# more than the start of perf takes
 	copied_disks
 	fill $p_data "$copy_mib"
 	secondary
@@ -879,9 +880,7 @@ measure_scattered_profiles() {
 	dmsetup suspend --nolockfs s
 	scatter
 	link 1gbit
-	dmsetup resume s
-	freezectl wait p connected >/dev/null
-	profiled scattered freezectl wait p in-sync
+	profiled scattered sh -c 'dmsetup resume s && freezectl wait p connected && freezectl wait p in-sync'
 	copied_end
 }
 
