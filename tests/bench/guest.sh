@@ -208,7 +208,7 @@ fz_image() {
 
 fz_end() {
 	link none
-	dmsetup remove p
+	dmsetup remove --retry p
 	[ ! -e /dev/mapper/s ] || dmsetup remove s
 }
 
@@ -612,10 +612,10 @@ measure_commit() {
 		freezectl freeze p --wait committed >/dev/null
 		figure "freeze-$ms" ns $(($(now) - begin))
 		freezectl wait s merged >/dev/null
-		load commit-load /dev/mapper/p --rw=randwrite --bs=4k --number_ios=1000
+		load commit-load /dev/mapper/p --rw=randwrite --bs=4k --number_ios=300
 		freezectl freeze p --wait cut >/dev/null
 		next="image=$(field p freeze)"
-		while look=$(now) && dmsetup status p | grep -q phase=delivering; do begin=$look; done
+		while look=$(now) && case $(dmsetup status p) in *phase=delivering*) ;; *) false ;; esac; do begin=$look; done
 		freezectl wait p "$next" >/dev/null
 		figure "commit-$ms" ns $(($(now) - begin))
 		fz_end
@@ -681,7 +681,7 @@ measure_states() {
 	fz_pair
 	random_reads states-connected-read /dev/mapper/p
 	random_reads states-secondary-read /dev/mapper/s
-	dmsetup remove p
+	dmsetup remove --retry p
 	freezectl recover s >/dev/null
 	random_writes states-recovered-write /dev/mapper/s
 	dmsetup remove s
@@ -740,7 +740,7 @@ measure_restart() {
 	freezectl freeze p --force --wait cut >/dev/null
 	fill /dev/mapper/p
 	figure restart diverted "$(field p diverted)"
-	dmsetup remove p
+	dmsetup remove --retry p
 	dd if=/dev/zero of=/dev/null bs=4k count=1 2>/dev/null	# now it is in memory
 	before=$(was_read $p_diff)
 	begin=$(now)
