@@ -120,8 +120,8 @@ def test_forged_slots(pair, verify):
         r = pair.secondary.run(f"dd if={DEVICE} of=/dev/null bs=4096 count=256 iflag=direct conv=noerror", check=False)
         bad = r.err.count("error reading")
         go_on(pair)
-        # a batch of the merge had been read before
-        assert forged / 2 < pair.status("secondary")["damaged"] <= bad <= forged
+        # some batches of the merge had been read before
+        assert forged / 4 <= pair.status("secondary")["damaged"] <= bad <= forged
         says(pair.secondary, since, "the staged content does not match its checksum or tag")
     # the primary has it all, and sends it again
     for _ in range(2):
