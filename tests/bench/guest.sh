@@ -277,9 +277,9 @@ measure_local() {
 	dmsetup remove l
 	dmsetup create c --table "0 $sectors snapshot /dev/ram0 /dev/ram1 P 8"
 	dmsetup create o --table "0 $sectors snapshot-origin /dev/ram0"
-	load snapshot-cow /dev/mapper/o --rw=randwrite --bs=4k --number_ios="$ios"
-	load snapshot-randread /dev/mapper/o --rw=randread --bs=4k --number_ios="$ios"
-	load snapshot-randwrite /dev/mapper/o --rw=randwrite --bs=4k --number_ios="$ios"
+	random_writes snapshot-cow /dev/mapper/o
+	random_reads snapshot-randread /dev/mapper/o
+	random_writes snapshot-randwrite /dev/mapper/o
 	dmsetup remove o
 	dmsetup remove c
 }
@@ -303,7 +303,7 @@ measure_alone() {
 measure_cold() {
 	fz_pair
 	link dead
-	load cold-randwrite /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
+	random_writes cold-randwrite /dev/mapper/p
 	fz_end
 }
 
@@ -313,9 +313,9 @@ measure_frozen() {
 	link dead
 	fill /dev/mapper/p
 	freezectl freeze p --force --wait cut >/dev/null
-	load frozen-first /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
-	load frozen-randwrite /dev/mapper/p --rw=randwrite --bs=4k --number_ios="$ios"
-	load frozen-randread /dev/mapper/p --rw=randread --bs=4k --number_ios="$ios"
+	random_writes frozen-first /dev/mapper/p
+	random_writes frozen-randwrite /dev/mapper/p
+	random_reads frozen-randread /dev/mapper/p
 	figure frozen diverted "$(field p diverted)"
 	fz_end
 }
@@ -361,9 +361,12 @@ measure_connected() {
 	fz_end
 }
 
+zipf_words='--rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap'
+
 # zipf CASE DEVICE WAIT
+# shellcheck disable=SC2086
 zipf() {
-	sustained "$@" --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap
+	sustained "$@" $zipf_words
 }
 
 measure_drbd_slow() {
@@ -374,9 +377,10 @@ measure_drbd_slow() {
 }
 
 # Blocks that changed while nobody was there, each of which is sent once: what they take on the wire.
+# shellcheck disable=SC2086
 sweep() {
 	dmsetup suspend --nolockfs s
-	load slow-sweep /dev/mapper/p --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap --number_ios="$ios"
+	load slow-sweep /dev/mapper/p $zipf_words --number_ios="$ios"
 	figure slow-sweep changed_bytes $(($(field p changed) * 4096))
 	tx=$(field p tx)
 	link 20mbit
@@ -851,10 +855,11 @@ profile() {
 }
 
 # Who takes the processor while both ends work behind a slow link.
+# shellcheck disable=SC2086
 measure_slow_profiles() {
 	fz_pair
 	link 20mbit
-	profile slow-write /dev/mapper/p --rw=randwrite --bs=4k --random_distribution=zipf:1.1 --norandommap \
+	profile slow-write /dev/mapper/p $zipf_words \
 		--number_ios=$((ios * 4))
 	fz_end
 }

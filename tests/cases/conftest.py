@@ -221,8 +221,13 @@ class Load:
     def resume(self):
         self.ctl("resume")
 
+    def stats(self):
+        """Numbers since it began, by name."""
+        words = self.ctl("stats").split()
+        return dict(zip(words[::2], map(int, words[1::2])))
+
     def writes(self):
-        return int(self.ctl("stats").split()[1])
+        return self.stats()["writes"]
 
     def worst(self):
         """The longest that a request took since the last time this was asked, in ms."""

@@ -179,11 +179,6 @@ def test_diff_of_a_primary_cannot_be_read(pair):
     well(pair, load, failed=True)
 
 
-def stats(load):
-    words = load.ctl("stats").split()
-    return dict(zip(words[::2], map(int, words[1::2])))
-
-
 @long
 @pytest.mark.parametrize("kind", ["write", "flush"])
 def test_meta_of_a_primary(pair, kind):
@@ -195,9 +190,9 @@ def test_meta_of_a_primary(pair, kind):
         refused = pair.primary.run(write % (SIZE // 4096 - 1), timeout=20, check=False)
         assert "Input/output error" in refused.err, str(refused)
         seen(pair, "primary", "meta", "to the meta device failed")
-        before = stats(load)
+        before = load.stats()
         load.work(100)
-        done, failed = (stats(load)[key] - before[key] for key in ("writes", "failed"))
+        done, failed = (load.stats()[key] - before[key] for key in ("writes", "failed"))
         scenes.verdict(f"{kind}: of {done} writes at least {done - failed} were done")
         assert done > failed	# of which some are flushes
         refused = pair.message("primary", "freeze", check=False)

@@ -311,13 +311,15 @@ static struct fzc_tag tag_of(const u64 *val, u64 block)
 
 static struct fzc_tag tag_get(u8 dev, u32 slot)
 {
+	const u8 *from = tags_of(dev)->page;
 	u8 page[FZC_PAGE];
 	struct fzc_tag tag;
 
-	if (!tags_of(dev)->loaded)
+	if (!tags_of(dev)->loaded) {
 		tags_read(dev, page);
-	memcpy(&tag, (tags_of(dev)->loaded ? tags_of(dev)->page : page) + slot * sizeof(tag),
-	       sizeof(tag));
+		from = page;
+	}
+	memcpy(&tag, from + slot * sizeof(tag), sizeof(tag));
 	return tag;
 }
 
