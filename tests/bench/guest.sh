@@ -425,7 +425,7 @@ moved() {
 
 # Hundredths of a second in which the processor had nothing to do.
 idle() {
-	cut -d' ' -f2 /proc/uptime | tr -d .
+	awk '{ print int($2 * 100 + 0.5) }' /proc/uptime
 }
 
 # caught_up CASE: what the other side lacks as it connects, and what it has staged meanwhile
@@ -779,6 +779,7 @@ measure_size() {
 		thin $disk "$meta"
 		dmsetup create $disk-slow --table "0 $meta delay /dev/mapper/$disk 0 5"
 	done
+	modprobe dm-freezecopy	# what is read for the guest does not count
 	begin=$(now)
 	dmsetup create s --uuid FREEZECOPY-s --table "0 $size freezecopy secondary /dev/mapper/s-m-slow /dev/mapper/s-data \
 		/dev/mapper/s-a /dev/mapper/s-b 6 listen 127.0.0.1:7744 auth none block $block"
