@@ -213,7 +213,7 @@ def rounds(of, key, value):
     values = of.setdefault(f"{key}_rounds", [])
     values.append(value)
     of[key] = statistics.median(values)
-    if len(values) > 1:
+    if len(values) > 1 and of[key]:
         of[f"{key}_spread"] = (max(values) - min(values)) / of[key]
 
 
