@@ -176,8 +176,9 @@ ROWS = [
     Row("the same, its index a second, against dd bs=1M of the same range", "restart", "bytes_per_s", "B/s",
         "restart-dd", 0.95),
     Row("the same, blocks that are diverted and not merged when it is usable", "restart", "usable_diverted", "blocks"),
-    *(Row(f"freeze stall, {text}", case, f"stall{n}_ms", "ms", 1, 1, most=True)
-      for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks")) for n in (1, 2)),
+    *(Row(f"{time} freeze stall, {text}", case, f"stall{n}_ms", "ms", 1, 1, most=True)
+      for case, text in (("1tib", "1 TiB of 4 KiB blocks"), ("16tib", "16 TiB of 64 KiB blocks"))
+      for n, time in ((1, "first"), (2, "second"))),
     Row("memory of block sets, bits a block, against 5 and 1 %", "1tib", "map_bits", "bit", 5, 1.01, most=True),
     Row("memory of block sets, MiB for each TiB of 4 KiB blocks, against 5 bits a block", "1tib", "map_mib", "MiB",
         160, 1, most=True),
