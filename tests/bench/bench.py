@@ -37,8 +37,9 @@ FALL = 0.03
 MORE = {"cold-randwrite": 0.05,
         # what they are compared with, the copy in the clear, differs by 3 % from run to run
         "crypto-aes-gcm": 0.1, "crypto-chacha20-poly1305": 0.1, "crypto-plain-c": 0.1}
-CIPHERS = re.compile(r"aes|gcm|ghash|clmul|chacha|poly1305|^crypto_|scatterwalk|skcipher|sha256"
+CIPHERS = re.compile(r"aes|gcm|ghash|clmul|chacha|poly1305|^crypto_|scatterwalk|skcipher"
                      r"|^_(encrypt_by|initial_(num_)?blocks|get_AAD|(zero|eight)_cipher|partial_block|only_less_than)")
+HASHES = re.compile(r"sha256|^loop[0-3]$")	# such are the labels in the kernel's SHA-256 for AVX2
 IOS = 40000	# of a load that is not given a time
 MOST = 7200	# seconds that a part may take here, on a machine that does other things, too
 MARK = "=== "
@@ -357,8 +358,9 @@ def profiles(out):
         for name, share in shares.items():
             if share >= 0.4:
                 print(f"{share:8.1f} %  {name}")
-        sealing = sum(share for name, share in shares.items() if CIPHERS.search(name))
-        print(f"{100 * sealing / busy:8.1f} %  of what is not idle: ciphers")
+        for what, which in (("ciphers", CIPHERS), ("hashes", HASHES)):
+            share = sum(share for name, share in shares.items() if which.search(name))
+            print(f"{100 * share / busy:8.1f} %  of what is not idle: {what}")
 
 
 def report(results):
