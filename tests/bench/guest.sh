@@ -637,7 +637,8 @@ measure_commit() {
 	s_meta=/dev/ram3 s_stages='/dev/ram5 /dev/ram6'
 }
 
-# What a stage holds goes to the volume; beside it, the same bytes from disk to disk, onto pages that are there.
+# What a stage holds goes to the volume; beside it, the same bytes from disk to disk, onto pages that are there,
+# with the same commands at both ends.
 measure_merge() {
 	fz_pair
 	fill /dev/mapper/p
@@ -650,13 +651,15 @@ measure_merge() {
 	freezectl wait s merged >/dev/null
 	figure merge blocks "$left"
 	moved merge "$begin" $((left * 4096))
-	fz_end
 	for round in 1 2; do
-		begin=$(now)
-		dd if=/dev/ram5 of=/dev/ram7 bs=1M count="$set_mib" iflag=direct oflag=direct 2>/dev/null
 		progress "  copy $round"
+		begin=$(now)
+		left=$(field s merge_left)
+		dd if=/dev/ram5 of=/dev/ram7 bs=1M count="$set_mib" iflag=direct oflag=direct 2>/dev/null
+		freezectl wait s merged >/dev/null
 	done
 	moved merge-dd "$begin" $((set_mib * 1048576))
+	fz_end
 }
 
 # thin NAME SECTORS: of the pool
