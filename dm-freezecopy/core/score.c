@@ -296,7 +296,7 @@ static void sync_end(struct fzc_score *s)
 	s->durable = s->batch;
 	s->last_durable = s->batch;
 	s->say_durable = true;
-	s->stage_failed = false;
+	s->stage_failed = s->merge_stuck;
 	if (s->sb.flags & FZC_SB_FIRST_COPY)
 		s->data_failed = false;
 }
@@ -686,6 +686,7 @@ static void merge_failed(struct fzc_score *s, const struct fzc_copy_item *it)
 	bool read = it->result != FZC_COPY_EWRITE;
 
 	s->merge_pause = true;
+	s->merge_stuck = read;
 	if (it->result == FZC_COPY_EIO && s->merge_tries < MERGE_TRIES)
 		s->merge_tries++;
 	fzc_s_trouble(s, read ? s->copy.from_dev : FZC_DATA,
@@ -716,6 +717,7 @@ static void merge_copied(struct fzc_score *s)
 		}
 	}
 	s->merge_tries = 0;
+	s->merge_stuck = false;
 	s->merge_left -= min_t(u64, s->copy.n, s->merge_left);
 	s->merge_cursor = s->copy.item[s->copy.n - 1].block + 1;
 }

@@ -113,6 +113,7 @@ struct fzc_score {
 	bool merge_again;	/* what was merged may be lost: from the first block on */
 	bool merge_pause;
 	u8 merge_tries;		/* so often a slot could not be read */
+	bool merge_stuck;	/* on what a stage has, whose writes and flushes may well succeed */
 	bool merge_gives_up;	/* then it counts as bad, though nobody sends its block again */
 	bool damaged_dirty;
 	bool damaged_busy;

@@ -1875,6 +1875,26 @@ TEST(cores_staged_is_loaded_before_the_start)
 	CHECK(!fzc_s_start(&S) && S.staged[S.sb.stage_cur].count == 20);
 }
 
+/* Writes and flushes of stages work: that a slot cannot be read to merge it is still said. */
+TEST(cores_merge_that_cannot_read_is_named)
+{
+	struct fzc_msg m;
+	u64 durable;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	B.copy_result = FZC_COPY_EIO;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(fzc_s_merging(&S) && S.stage_failed);
+	durable = S.durable;
+	CHECK(data(S.sb.building, 8, 2) && S.durable > durable && S.stage_failed);
+	B.copy_result = FZC_COPY_OK;
+	fzc_s_tick(&S);
+	settle();
+	CHECK(!fzc_s_merging(&S) && !S.stage_failed);
+}
+
 /* Nobody sends again what a recovered volume cannot read: it is given up by order alone. */
 TEST(cores_recovered_slot_that_cannot_be_read)
 {
