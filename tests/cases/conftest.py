@@ -88,12 +88,15 @@ class Machines:
         """Remove every device and the module; returns what went wrong with whom."""
         wrong = {}
         for m in self.both:
-            for serial in list(m.failing):
-                m.fail(serial)
+            try:
+                for serial in list(m.failing):
+                    m.fail(serial)
+            except vm.MachineError as e:
+                wrong[m] = e
         for m in self.both:
             if m.systemd and m.running:
                 m.kill9()
-        jobs = [(m, m.background(CLEAN_GUEST, timeout=40)) for m in self.both if m.running]
+        jobs = [(m, m.background(CLEAN_GUEST, timeout=40)) for m in self.both if m.running and m not in wrong]
         for m, job in jobs:
             try:
                 job.wait(50)
@@ -328,6 +331,9 @@ class Pair:
             time.sleep(0.1)
 
     def wait_connected(self, timeout=60):
+        """The primary may not have noticed yet that its peer has started anew: so it is asked last."""
+        if self.secondary.running:
+            self.wait("secondary", lambda s: s["connection"] == "connected", timeout, "connected")
         return self.wait("primary", lambda s: s["connection"] == "connected", timeout, "connected")
 
     def wait_disconnected(self, side):

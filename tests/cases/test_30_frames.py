@@ -192,7 +192,7 @@ def test_need(pair):
     load = pair.load(**scenes.STEADY)
     scenes.deliver(pair, load)
     for fault in FAULTS:
-        scenes.wait_bytes(pair, "changed", 128 * 1024)
+        scenes.wait_bytes(pair, "changed", 512 * 1024)	# that are not merged before some of it is spoiled
         load.pause()
         pair.wait_in_sync()
         pair.wait_merged("secondary")

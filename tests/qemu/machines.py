@@ -10,6 +10,7 @@ an exception of this module carries the tail of the machine's console.
 import fcntl
 import json
 import os
+import queue
 import re
 import shutil
 import signal
@@ -210,24 +211,35 @@ def connect_unix(path, timeout=10):
 
 
 class Qmp:
-    """QEMU's monitor."""
+    """QEMU's monitor.  All is read at once: a disk that fails has thousands of events, and parts of them are
+    lost when nobody reads."""
 
     def __init__(self, path):
         self.sock = connect_unix(path)
-        self.sock.settimeout(20)
-        self.file = self.sock.makefile("rw")
-        self.file.readline()
+        self.answers = queue.Queue()
+        threading.Thread(target=self._read, daemon=True).start()
         self("qmp_capabilities")
 
+    def _read(self):
+        try:
+            with self.sock.makefile() as lines:
+                for line in lines:
+                    answer = json.loads(line)
+                    if "return" in answer or "error" in answer:
+                        self.answers.put(answer)
+        except (OSError, ValueError) as e:
+            self.answers.put({"error": str(e)})
+        self.answers.put({"error": "monitor closed"})
+
     def __call__(self, command, **arguments):
-        self.file.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
-        self.file.flush()
-        while True:
-            answer = json.loads(self.file.readline() or '{"error": "monitor closed"}')
-            if "error" in answer:
-                raise MachineError(f"monitor: {command}: {answer['error']}")
-            if "return" in answer:
-                return answer["return"]
+        try:
+            self.sock.sendall(json.dumps({"execute": command, "arguments": arguments}).encode() + b"\n")
+            answer = self.answers.get(timeout=60 * SLOW)
+        except (OSError, queue.Empty) as e:
+            raise MachineError(f"monitor: {command}: {e or 'no answer'}") from e
+        if "error" in answer:
+            raise MachineError(f"monitor: {command}: {answer['error']}")
+        return answer["return"]
 
 
 class Machine:
