@@ -296,7 +296,8 @@ def markdown(results):
         ratio = "" if r["ratio"] is None else f"{r['ratio']:.3f}"
         goal = "" if r["goal"] is None else f"{'<=' if r['at_most'] else '>='} {r['goal']}: " + \
             ("met" if r["met"] else "**not met**")
-        yield f"| {r['text']} | {amount(r)} | {ratio} | {r['against'] or ''} | {goal} |"
+        against = f"{r['against']:,.0f}" if isinstance(r["against"], (int, float)) else r["against"] or ""
+        yield f"| {r['text']} | {amount(r)} | {ratio} | {against} | {goal} |"
 
 
 def commit_now():
