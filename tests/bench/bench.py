@@ -262,7 +262,8 @@ def results_of(figures):
 def plot(folder, results):
     """Bars of the ratios to dm-linear, and of those of connected pairs to DRBD."""
     sets = {"local": [r for r in results if str(r["against"]).startswith("linear-")],
-            "connected": [r for r in results if str(r["against"]).startswith("drbd-") and r["ratio"] < 20]}
+            "connected": [r for r in results if str(r["against"]).startswith("drbd-") and r["against"] != r["case"] and
+                          r["ratio"] < 20]}
     for name, rows in sets.items():
         if not rows:
             continue
@@ -274,7 +275,7 @@ set output "{folder}/{name}.svg"
 set title "IOPS or throughput, of {what} = 1"
 set style fill solid 0.7
 set xrange [0:*]
-set yrange [*:*] reverse
+set yrange [{len(rows) - 0.5}:-0.5]
 set grid x
 set arrow from 1, graph 0 to 1, graph 1 nohead linecolor "gray40"
 unset key
