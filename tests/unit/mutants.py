@@ -153,6 +153,8 @@ MUTANTS = {"auth": [
     ("flush-own-2", "a host's flush is passed on beside one of ours that may have failed", "	return s->in_flushing ? FZC_GO_PARK : FZC_GO_DATA;", "	return FZC_GO_DATA;"),
     ("start-merge-2", "a merge begins while the superblock says that nobody wrote", " || s->reads[!s->parity] || !s->sb_done)",
      " || s->reads[!s->parity])"),
+    ("merge-stuck", "a merge that cannot read its stage is forgotten when something else is staged",
+     "	s->stage_failed = s->merge_stuck;", "	s->stage_failed = false;"),
     ("flush-again", "DURABLE is said after a second flush, the first has failed", " && !s->ended ? written_prefix(s)", " ? written_prefix(s)"),
     ("merge-again", "a merge goes on though a flush for something else has failed", "s->overlay && s->merge_step < MERGE_DAMAGED;", "s->merge_step == MERGE_FLUSH;"),
     ("merged-early", "MERGED is said before that is durable", "		s->say_merged = s->has_image && !fzc_s_merging(s);",
