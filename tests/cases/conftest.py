@@ -331,9 +331,6 @@ class Pair:
             time.sleep(0.1)
 
     def wait_connected(self, timeout=60):
-        """The primary may not have noticed yet that its peer has started anew: so it is asked last."""
-        if self.secondary.running:
-            self.wait("secondary", lambda s: s["connection"] == "connected", timeout, "connected")
         return self.wait("primary", lambda s: s["connection"] == "connected", timeout, "connected")
 
     def wait_disconnected(self, side):
