@@ -159,7 +159,7 @@ static int secondary_rx_wait(void *ctx)
 	return r;
 }
 
-/* A stranger changes nothing for a peer that is there, and hides no failure of a device. */
+/* A stranger changes nothing for a peer that was heard, and hides no failure of a device. */
 static void secondary_refused(void *ctx, const char *why)
 {
 	struct fzc_dev *dev = ctx;
@@ -167,7 +167,7 @@ static void secondary_refused(void *ctx, const char *why)
 	unsigned long flags;
 
 	spin_lock_irqsave(&dev->lock, flags);
-	if (s->link == FZC_SLINK_DOWN && !s->meta_failed && !s->data_failed && !s->stage_failed) {
+	if (s->link <= FZC_SLINK_HELLO && !s->meta_failed && !s->data_failed && !s->stage_failed) {
 		fzc_s_say(s, "%s", why);
 		dev->refused = true;
 	}
