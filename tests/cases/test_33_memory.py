@@ -90,6 +90,7 @@ def under_pressure(pair):
 
 
 def same_at_last(pair, device=DEVICE, side="secondary"):
+    pair.wait_connected()
     number = pair.freeze()
     pair.wait_image(number)
     pair.wait_merged("primary")
