@@ -543,6 +543,20 @@ static struct fzc_msg freeze_of(u64 first, u32 n)
 	return m;
 }
 
+/* An image of which nothing can be read to merge it; its ALL_SENT. */
+static struct fzc_msg stuck_merge(void)
+{
+	struct fzc_msg m;
+
+	paired(64);
+	m = freeze_of(0, 4);
+	B.copy_result = FZC_COPY_EIO;
+	CHECK(!fzc_s_rx(&S, &m));
+	settle();
+	CHECK(fzc_s_merging(&S));
+	return m;
+}
+
 TEST(cores_secondary_lists_damage)
 {
 	struct fzc_msg m;
@@ -684,14 +698,8 @@ TEST(cores_session_waits_for_what_came_before)
 
 TEST(cores_all_sent_while_merging)
 {
-	struct fzc_msg m;
+	struct fzc_msg m = stuck_merge();
 
-	paired(64);
-	m = freeze_of(0, 4);
-	B.copy_result = FZC_COPY_EIO;
-	CHECK(!fzc_s_rx(&S, &m));
-	settle();
-	CHECK(fzc_s_merging(&S));
 	/* as a primary would that does not wait for MERGED */
 	m.base = m.image;
 	m.image.number++;
@@ -1878,15 +1886,10 @@ TEST(cores_staged_is_loaded_before_the_start)
 /* Writes and flushes of stages work: that a slot cannot be read to merge it is still said. */
 TEST(cores_merge_that_cannot_read_is_named)
 {
-	struct fzc_msg m;
 	u64 durable;
 
-	paired(64);
-	m = freeze_of(0, 4);
-	B.copy_result = FZC_COPY_EIO;
-	CHECK(!fzc_s_rx(&S, &m));
-	settle();
-	CHECK(fzc_s_merging(&S) && S.stage_failed);
+	stuck_merge();
+	CHECK(S.stage_failed);
 	durable = S.durable;
 	CHECK(data(S.sb.building, 8, 2) && S.durable > durable && S.stage_failed);
 	B.copy_result = FZC_COPY_OK;
@@ -1898,14 +1901,9 @@ TEST(cores_merge_that_cannot_read_is_named)
 /* Nobody sends again what a recovered volume cannot read: it is given up by order alone. */
 TEST(cores_recovered_slot_that_cannot_be_read)
 {
-	struct fzc_msg m;
 	u32 i;
 
-	paired(64);
-	m = freeze_of(0, 4);
-	B.copy_result = FZC_COPY_EIO;
-	CHECK(!fzc_s_rx(&S, &m));
-	settle();
+	stuck_merge();
 	part();
 	CHECK(!fzc_s_give_up_unreadable(&S) && !fzc_s_recover(&S));
 	settle();
@@ -1947,15 +1945,10 @@ TEST(cores_large_sets)
 /* It counts as bad in the end; and a slot that is being read outlives the merge. */
 TEST(cores_slot_that_cannot_be_read)
 {
-	struct fzc_msg m;
 	u32 i, slot;
 	u8 dev;
 
-	paired(64);
-	m = freeze_of(0, 4);
-	B.copy_result = FZC_COPY_EIO;
-	CHECK(!fzc_s_rx(&S, &m));
-	settle();
+	stuck_merge();
 	CHECK(fzc_s_read_place(&S, 0, &dev, &slot) == FZC_S_SLOT);
 	for (i = 0; i < 32; i++) {
 		fzc_s_tick(&S);
