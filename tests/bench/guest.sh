@@ -502,7 +502,7 @@ measure_copy() {
 	for name in 1gbit 20mbit 100mbit; do
 		copy_over $name
 	done
-	for round in 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15; do	# what is lost differs from time to time
+	for round in $(seq 15); do	# what is lost differs from time to time
 		copy_over lossy
 		progress "  round $round"
 	done
@@ -643,6 +643,14 @@ measure_commit() {
 	s_meta=/dev/ram3 s_stages='/dev/ram5 /dev/ram6'
 }
 
+# until_merged COMMAND...: it, and until all is merged.  What is merged until @left is read is not counted, its time is.
+until_merged() {
+	begin=$(now)
+	left=$(field s merge_left)
+	"$@"
+	freezectl wait s merged >/dev/null
+}
+
 # What a stage holds goes to the volume; beside it, the same bytes from disk to disk, onto pages that are there,
 # with the same commands at both ends.
 measure_merge() {
@@ -652,17 +660,12 @@ measure_merge() {
 	begin=$(now)
 	freezectl freeze p --wait committed >/dev/null
 	figure merge commit_ns $(($(now) - begin))
-	begin=$(now)	# what is merged until @left is read is not counted, its time is
-	left=$(field s merge_left)
-	freezectl wait s merged >/dev/null
-	figure merge blocks "$left"
+	until_merged :
 	moved merge "$begin" $((left * 4096))
+	figure merge blocks "$left"
 	for round in 1 2; do
 		progress "  copy $round"
-		begin=$(now)
-		left=$(field s merge_left)
-		dd if=/dev/ram5 of=/dev/ram7 bs=1M count="$set_mib" iflag=direct oflag=direct 2>/dev/null
-		freezectl wait s merged >/dev/null
+		until_merged dd if=/dev/ram5 of=/dev/ram7 bs=1M count="$set_mib" iflag=direct oflag=direct status=none
 	done
 	moved merge-dd "$begin" $((set_mib * 1048576))
 	fz_end
@@ -874,8 +877,7 @@ profile() {
 measure_slow_profiles() {
 	fz_pair
 	link 20mbit
-	profile slow-write /dev/mapper/p $zipf_words \
-		--number_ios=$((ios * 4))
+	profile slow-write /dev/mapper/p $zipf_words --number_ios=$((ios * 4))
 	fz_end
 }
 
