@@ -330,8 +330,8 @@ class Pair:
                 raise vm.MachineError(m.report(f"{what} not reached in {timeout} s; status {status}"))
             time.sleep(0.1)
 
-    def wait_connected(self, timeout=60):
-        return self.wait("primary", lambda s: s["connection"] == "connected", timeout, "connected")
+    def wait_connected(self, timeout=60, side="primary"):
+        return self.wait(side, lambda s: s["connection"] == "connected", timeout, "connected")
 
     def wait_disconnected(self, side):
         return self.wait(side, lambda s: s["connection"] != "connected", what="the loss is noticed")

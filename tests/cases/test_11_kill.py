@@ -53,7 +53,7 @@ def test_secondary_killed_and_restarted(pair, mode, block):
     assert pair.status("secondary")["image"] in (committed, number)
     scenes.release(pair)
     # the primary may not have noticed yet that its peer is another
-    pair.wait("secondary", lambda s: s["connection"] == "connected", what="connected anew")
+    pair.wait_connected(side="secondary")
     pair.wait_connected()
     scenes.judge(pair, number)
     pair.wait("primary", lambda s: s["mode"] == "normal", what="merged")
